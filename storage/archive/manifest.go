@@ -1,0 +1,66 @@
+package archive
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Manifest is a recovery point: everything that is needed to restore it, with
+// the blobs' names. It is written last, once, and never changed. Its JSON form
+// is the stored format (FORMAT.md).
+type Manifest struct {
+	Format     int       `json:"format"`
+	Homeserver string    `json:"homeserver"`
+	Started    time.Time `json:"started"` // when its run began
+	Taken      time.Time `json:"taken"`   // when the database snapshot was taken: the instant it restores
+	Finished   time.Time `json:"finished"`
+	Program    string    `json:"program"` // name and version of the writer
+	Run        string    `json:"run"`     // its run in the journal
+	Database   *Database `json:"database,omitempty"`
+	Sizes      Sizes     `json:"sizes"`
+}
+
+// Sizes of a recovery point, in bytes.
+type Sizes struct {
+	Logical int64 `json:"logical"` // what it holds, plain
+	New     int64 `json:"new"`     // of it, plain bytes that the archive did not have
+	Stored  int64 `json:"stored"`  // bytes its run added to the store, compressed and encrypted
+}
+
+// Database is the database part of a recovery point.
+type Database struct {
+	// Info describes the database (name, owner, version, locale, …): the
+	// program's own record, kept here as it is.
+	Info json.RawMessage `json:"info"`
+	// TOC is the directory archive's toc.dat, split into blobs. Empty for a
+	// stream.
+	TOC []Blob `json:"toc,omitempty"`
+	// Tables in the order of the table of contents. Empty for a stream.
+	Tables []Table `json:"tables,omitempty"`
+	// Stream is a whole custom-format archive of pg_dump, for databases whose
+	// tables can't be copied one by one.
+	Stream []Blob `json:"stream,omitempty"`
+	// Reason says why it is a stream.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Table is a table's rows, as COPY's text format, in order.
+type Table struct {
+	DumpID int    `json:"dump_id"`
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+	Copy   string `json:"copy"`
+	Pages  int64  `json:"pages"`
+	Range  int64  `json:"range,omitempty"` // pages a range; 0 where it was copied whole
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+	Blobs  []Blob `json:"blobs,omitempty"`
+}
+
+// Blob names a blob and says what is in it.
+type Blob struct {
+	ID   ID    `json:"id"`
+	Size int64 `json:"size"`           // plain bytes
+	Rows int64 `json:"rows,omitempty"` // rows that end in it
+	Open bool  `json:"open,omitempty"` // its last row goes on in the next blob
+}
