@@ -2,6 +2,7 @@ package archive
 
 import (
 	"encoding/json"
+	"iter"
 	"time"
 )
 
@@ -63,4 +64,23 @@ type Blob struct {
 	Size int64 `json:"size"`           // plain bytes
 	Rows int64 `json:"rows,omitempty"` // rows that end in it
 	Open bool  `json:"open,omitempty"` // its last row goes on in the next blob
+}
+
+// parts yields the lists of blobs a manifest names, each with a name for
+// people: a table's, or what else it is.
+func (m *Manifest) parts() iter.Seq2[string, []Blob] {
+	return func(yield func(string, []Blob) bool) {
+		if m.Database == nil {
+			return
+		}
+		if !yield("table of contents", m.Database.TOC) || !yield("pg_dump stream", m.Database.Stream) {
+			return
+		}
+		for i := range m.Database.Tables {
+			t := &m.Database.Tables[i]
+			if !yield(t.Schema+"."+t.Name, t.Blobs) {
+				return
+			}
+		}
+	}
 }

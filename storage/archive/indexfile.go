@@ -1,0 +1,218 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/synapse-maint/synapse-maint/storage"
+)
+
+const (
+	indexPrefix = "index/"
+	packPrefix  = "packs/"
+	// readers bounds the metadata objects in memory at once, while they are
+	// read side by side: a store's latency, not its bandwidth, is what costs.
+	readers = 8
+)
+
+// errNoBlob is an [fs.ErrNotExist].
+var errNoBlob = fmt.Errorf("no index object names it: %w", fs.ErrNotExist)
+
+// packRecord is a line of an index object.
+type packRecord struct {
+	Pack  ID           `json:"pack"`
+	Size  int64        `json:"size"`
+	Blobs []blobRecord `json:"blobs"`
+}
+
+type blobRecord struct {
+	ID     ID    `json:"id"`
+	Offset int64 `json:"offset"`
+	Stored int64 `json:"stored"`
+	Size   int64 `json:"size"`
+}
+
+// indexHeader is its first line.
+type indexHeader struct {
+	Format int    `json:"format"`
+	Kind   string `json:"kind"`
+}
+
+// marshalIndex makes the plain bytes of an index object.
+func marshalIndex(packs []packRecord) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	if err := enc.Encode(indexHeader{formatVersion, "index"}); err != nil {
+		return nil, err
+	}
+	for i := range packs {
+		if err := enc.Encode(&packs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), nil
+}
+
+// parseIndex reads the plain bytes of an index object. What it returns without
+// an error is consistent: blobs lie within their pack, one behind the other.
+func parseIndex(key string, plain []byte) ([]packRecord, error) {
+	line, rest, _ := bytes.Cut(plain, []byte("\n"))
+	var h indexHeader
+	if err := json.Unmarshal(line, &h); err != nil || h.Kind != "index" {
+		return nil, corrupt(key, "it does not begin as an index object does")
+	}
+	if h.Format != formatVersion {
+		return nil, versionError(key, h.Format)
+	}
+	var packs []packRecord
+	for n := 2; len(rest) > 0; n++ {
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		p, err := parsePack(line)
+		if err != nil {
+			return nil, corrupt(key, "line %d: %v", n, err)
+		}
+		packs = append(packs, p)
+	}
+	return packs, nil
+}
+
+func parsePack(line []byte) (packRecord, error) {
+	p, ok := scanPack(line)
+	if !ok {
+		p = packRecord{}
+		if err := json.Unmarshal(line, &p); err != nil {
+			return p, err
+		}
+	}
+	var end int64
+	for _, b := range p.Blobs {
+		if b.Offset != end || b.Stored <= 0 || b.Stored > storage.MaxObject || b.Size < 0 || b.Size > maxBlob {
+			return p, fmt.Errorf("blob %s can't be there", b.ID)
+		}
+		end += b.Stored
+	}
+	if end != p.Size || p.Size > storage.MaxObject || p.Pack == (ID{}) {
+		return p, fmt.Errorf("pack %s is not as long as its blobs", p.Pack)
+	}
+	return p, nil
+}
+
+// loadIndex reads all index objects. Those that are damaged are left out and
+// kept in the index's broken; other errors are returned.
+func (a *Archive) loadIndex(ctx context.Context) (*index, error) {
+	if a.keyring.locked != nil {
+		return nil, a.keyring.locked
+	}
+	x := newIndex()
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for o, err := range a.store.List(ctx, indexPrefix) {
+		if err != nil {
+			return nil, errors.Join(g.Wait(), fmt.Errorf("list the index: %w", err))
+		}
+		sum, ok := keySum(o.Key, indexPrefix)
+		if !ok {
+			continue
+		}
+		g.Go(func() error {
+			packs, err := a.readIndex(ctx, o.Key, sum)
+			mu.Lock()
+			defer mu.Unlock()
+			if errors.Is(err, ErrCorrupt) {
+				x.broken = append(x.broken, err)
+				return nil
+			}
+			for i := range packs {
+				x.addPack(&packs[i], o.Key)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// readIndex reads one index object and checks it against the sum in its key.
+func (a *Archive) readIndex(ctx context.Context, key, sum string) ([]packRecord, error) {
+	sealed, err := fetch(ctx, a.store, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, corrupt(key, "it is gone")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSum(key, sealed, sum); err != nil {
+		return nil, err
+	}
+	plain, err := a.unsealMeta(key, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return parseIndex(key, plain)
+}
+
+// listPacks returns the size of every pack in the store.
+func (a *Archive) listPacks(ctx context.Context) (map[ID]int64, error) {
+	packs := map[ID]int64{}
+	for o, err := range a.store.List(ctx, packPrefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list the packs: %w", err)
+		}
+		_, name, _ := strings.Cut(strings.TrimPrefix(o.Key, packPrefix), "/")
+		var sum ID
+		if sum.UnmarshalText([]byte(name)) == nil && o.Key == packKey(sum) {
+			packs[sum] = o.Size
+		}
+	}
+	return packs, nil
+}
+
+func packKey(sum ID) string {
+	name := sum.String()
+	return packPrefix + name[:2] + "/" + name
+}
+
+// sumKey makes a key of a time and the first digits of the SHA-256 of body.
+func sumKey(prefix string, t time.Time, body []byte, digits int) string {
+	sum := sha256.Sum256(body)
+	return prefix + t.UTC().Format(keyTime) + "-" + hex.EncodeToString(sum[:])[:digits]
+}
+
+// keySum returns the hexadecimal part of a key that sumKey made.
+func keySum(key, prefix string) (string, bool) {
+	name, ok := strings.CutPrefix(key, prefix)
+	stamp, sum, cut := strings.Cut(name, "-")
+	if !ok || !cut || len(sum) < 16 {
+		return "", false
+	}
+	if _, err := time.Parse(keyTime, stamp); err != nil {
+		return "", false
+	}
+	if strings.Trim(sum, "0123456789abcdef") != "" {
+		return "", false
+	}
+	return sum, true
+}
+
+// checkSum compares bytes with the digits in their key.
+func checkSum(key string, body []byte, digits string) error {
+	sum := sha256.Sum256(body)
+	if got := hex.EncodeToString(sum[:]); !strings.HasPrefix(got, digits) {
+		return corrupt(key, "its bytes have SHA-256 %s…, not the one in its name", got[:16])
+	}
+	return nil
+}

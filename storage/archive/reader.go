@@ -1,0 +1,265 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"slices"
+	"sync"
+)
+
+// ReaderOptions are a reader's; the zero value is good.
+type ReaderOptions struct {
+	// Warn is told what was found wrong with the index on opening. May be nil.
+	Warn func(error)
+}
+
+// Reader reads blobs. It is safe for concurrent use; each call holds one stored
+// and one plain blob in memory, [Reader.Blobs] what it says there.
+type Reader struct {
+	a     *Archive
+	index *index
+
+	mu      sync.Mutex
+	scratch [][]byte // a few buffers for stored and decrypted bytes
+}
+
+// Reader loads the index. In an encrypted archive it needs an identity:
+// [ErrNoKey].
+func (a *Archive) Reader(ctx context.Context, o ReaderOptions) (*Reader, error) {
+	if a.Encrypted() && !a.keyring.opens && len(a.keyring.keys) > 0 {
+		return nil, a.keyring.noKey("the data")
+	}
+	x, err := a.openIndex(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if o.Warn != nil {
+		for _, err := range x.problems() {
+			o.Warn(err)
+		}
+	}
+	return &Reader{a: a, index: x}, nil
+}
+
+// Blob returns a blob's plain bytes, which its ID vouches for. [ErrCorrupt]
+// names the blob and the pack or index object that is damaged or missing; an ID
+// that the archive never had is [fs.ErrNotExist].
+func (r *Reader) Blob(ctx context.Context, id ID) ([]byte, error) {
+	return r.read(ctx, id, nil)
+}
+
+// read tries every place the blob is in, into dst if that is large enough.
+func (r *Reader) read(ctx context.Context, id ID, dst []byte) ([]byte, error) {
+	var first error
+	for p := range r.index.places(id) {
+		plain, err := r.readPlace(ctx, id, p, dst)
+		if err == nil {
+			return plain, nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, ErrCorrupt) {
+			return nil, err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		first = r.index.absent(id)
+	}
+	return nil, first
+}
+
+// readPlace reads a blob from one place, twice if it must: wrong bytes on the
+// wire are no damage.
+func (r *Reader) readPlace(ctx context.Context, id ID, p place, dst []byte) ([]byte, error) {
+	buf, tmp := r.take(), r.take()
+	defer func() { r.give(buf); r.give(tmp) }()
+	for try := 1; ; try++ {
+		var err error
+		if buf, err = r.get(ctx, buf, p.pack, int64(p.offset), int64(p.stored)); err == nil {
+			dst, tmp, err = r.a.openBlob(dst, tmp, buf, id, int(p.size))
+		}
+		if err == nil {
+			return dst, nil
+		}
+		if try > 1 || !errors.Is(err, ErrCorrupt) {
+			return nil, r.blame(id, p.pack, err)
+		}
+	}
+}
+
+// blame names the blob and its pack.
+func (r *Reader) blame(id ID, pack uint32, err error) error {
+	return fmt.Errorf("blob %s in %s: %w", id, packKey(r.index.packs[pack].sum), err)
+}
+
+// get reads a range of a pack into buf. A range that is cut is damage.
+func (r *Reader) get(ctx context.Context, buf []byte, pack uint32, off, n int64) ([]byte, error) {
+	buf = slices.Grow(buf[:0], int(n))[:n]
+	body, err := r.a.store.Get(ctx, packKey(r.index.packs[pack].sum), off, n)
+	if errors.Is(err, fs.ErrNotExist) {
+		return buf, fmt.Errorf("%w: it is missing", ErrCorrupt)
+	}
+	if err != nil {
+		return buf, err
+	}
+	defer body.Close()
+	if _, err := io.ReadFull(body, buf); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+			return buf, fmt.Errorf("%w: it ends before byte %d", ErrCorrupt, off+n)
+		}
+		return buf, storeError(packKey(r.index.packs[pack].sum), err)
+	}
+	return buf, nil
+}
+
+// batch is a run of blobs that are fetched at once.
+type batch struct {
+	ids    []ID
+	places []place
+	pack   uint32
+	from   int64 // of the pack
+	to     int64
+}
+
+const (
+	// batchBytes bounds what Blobs fetches in one request.
+	batchBytes = 4 << 20
+	// batchGap is what it reads and throws away to save a request.
+	batchGap = 64 << 10
+)
+
+// Blobs yields the plain bytes of the blobs in the order of ids, each valid
+// until the next. It fetches neighbours in a pack with one request and the next
+// such run while this one is used, so it holds at most two runs of 4 MiB (or
+// one larger blob each) and one plain blob. After an error, as [Reader.Blob]
+// returns it, the rest is still yielded: the caller decides whether to go on.
+func (r *Reader) Blobs(ctx context.Context, ids []ID) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		batches := r.plan(ids)
+		fetched := make(chan []byte, 1)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			defer close(fetched)
+			r.prefetch(ctx, batches, fetched)
+		}()
+		defer func() { cancel(); <-done }()
+		plain, tmp := r.take(), r.take()
+		defer func() { r.give(plain); r.give(tmp) }()
+		for _, b := range batches {
+			buf := <-fetched
+			for i := range b.ids {
+				if !yield(r.open(ctx, &b, i, buf, &plain, &tmp)) {
+					return
+				}
+			}
+			r.give(buf)
+		}
+	}
+}
+
+// open decodes blob i of a batch from buf, or reads it by itself where buf is
+// of no use. It keeps the grown buffers.
+func (r *Reader) open(ctx context.Context, b *batch, i int, buf []byte, plain, tmp *[]byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	id := b.ids[i]
+	if buf != nil {
+		p := b.places[i]
+		at := int64(p.offset) - b.from
+		got, t, err := r.a.openBlob(*plain, *tmp, buf[at:at+int64(p.stored)], id, int(p.size))
+		*plain, *tmp = got, t
+		if err == nil {
+			return got, nil
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			return nil, r.blame(id, b.pack, err)
+		}
+	}
+	got, err := r.read(ctx, id, *plain)
+	if err == nil {
+		*plain = got
+	}
+	return got, err
+}
+
+// prefetch fetches batch after batch. It sends nil for one that failed: its
+// blobs are then read one by one, which finds the error's place.
+func (r *Reader) prefetch(ctx context.Context, batches []batch, fetched chan<- []byte) {
+	for _, b := range batches {
+		var buf []byte
+		if b.to > b.from {
+			var err error
+			if buf, err = r.get(ctx, r.take(), b.pack, b.from, b.to-b.from); err != nil {
+				r.give(buf)
+				buf = nil
+			}
+		}
+		select {
+		case fetched <- buf:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// plan gathers blobs that follow each other in a pack into batches. Those that
+// are nowhere get a batch without a range.
+func (r *Reader) plan(ids []ID) []batch {
+	var batches []batch
+	for _, id := range ids {
+		p, ok := first(r.index.places(id))
+		if !ok {
+			batches = append(batches, batch{ids: []ID{id}, places: []place{{}}})
+			continue
+		}
+		from, to := int64(p.offset), int64(p.offset)+int64(p.stored)
+		if n := len(batches) - 1; n >= 0 {
+			b := &batches[n]
+			if b.pack == p.pack && b.to > 0 && from >= b.to && from-b.to <= batchGap && to-b.from <= batchBytes {
+				b.ids, b.places, b.to = append(b.ids, id), append(b.places, p), to
+				continue
+			}
+		}
+		batches = append(batches, batch{ids: []ID{id}, places: []place{p}, pack: p.pack, from: from, to: to})
+	}
+	return batches
+}
+
+func first(seq iter.Seq[place]) (place, bool) {
+	for p := range seq {
+		return p, true
+	}
+	return place{}, false
+}
+
+const spareBuffers = 8
+
+// take returns a buffer of some capacity, or nil.
+func (r *Reader) take() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.scratch) - 1
+	if n < 0 {
+		return nil
+	}
+	b := r.scratch[n]
+	r.scratch = r.scratch[:n]
+	return b[:0]
+}
+
+// give keeps a buffer for the next.
+func (r *Reader) give(b []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b = kept(b); b != nil && len(r.scratch) < spareBuffers {
+		r.scratch = append(r.scratch, b)
+	}
+}
