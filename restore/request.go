@@ -1,0 +1,190 @@
+package restore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+// JobName is the restore's name in the journal.
+const JobName = "restore"
+
+// Request is what was asked for: what two restores must have in common for one
+// to resume the other. Stored data (the run's request).
+type Request struct {
+	Point       string       `json:"point"` // ID of the recovery point
+	Mode        synapse.Mode `json:"mode"`
+	Live        string       `json:"live,omitempty"`         // name of the live database; swap, in-place
+	Target      string       `json:"target,omitempty"`       // name of the database to load; beside
+	Owner       string       `json:"owner,omitempty"`        // role that owns the result; empty: the live database's owner, else the dump's
+	Tables      []string     `json:"tables,omitempty"`       // schema.name or name; empty: everything
+	SkipDamaged bool         `json:"skip_damaged,omitempty"` // leave damaged tables empty instead of refusing
+	KeepOTK     bool         `json:"keep_one_time_keys,omitempty"`
+}
+
+// RequestOf returns what a run in the journal was asked for.
+func RequestOf(run *jobs.Run) (Request, error) {
+	var r Request
+	if err := json.Unmarshal(run.Request, &r); err != nil {
+		return r, fmt.Errorf("%s: its request in the journal is unreadable: %w", run.RunID, err)
+	}
+	return r, nil
+}
+
+// slot names a run in the names and marks of its databases: its due time, as
+// 20261125t020000z. Stored data.
+func slot(id jobs.RunID) string {
+	return strings.ToLower(id.Slot())
+}
+
+// check refuses what contradicts itself.
+func (r Request) check() error {
+	switch r.Mode {
+	case synapse.ModeBeside:
+		if r.Target == "" {
+			return errors.New("restore beside: name the database to load (--target-database)")
+		}
+		if r.Target == r.Live {
+			return fmt.Errorf("restore beside: %s is the live database; name another (--target-database)", r.Target)
+		}
+	case synapse.ModeSwap, synapse.ModeInPlace:
+		if r.Live == "" {
+			return fmt.Errorf("restore %s: the live database has no name (--database)", r.Mode)
+		}
+		if r.Target != "" {
+			return fmt.Errorf("restore %s: a target database is for --mode beside only", r.Mode)
+		}
+		if len(r.Tables) > 0 {
+			return fmt.Errorf("restore %s: some tables alone make no homeserver; load them with --mode beside --target-database NAME", r.Mode)
+		}
+	default:
+		return fmt.Errorf("restore: no mode %q; there are swap, in-place and beside", r.Mode)
+	}
+	return nil
+}
+
+// canonical makes equal requests equal texts.
+func (r Request) canonical() Request {
+	r.Tables = slices.Clone(r.Tables)
+	slices.Sort(r.Tables)
+	r.Tables = slices.Compact(r.Tables)
+	return r
+}
+
+func (r Request) equal(other Request) bool {
+	a, b := r.canonical(), other.canonical()
+	if !slices.Equal(a.Tables, b.Tables) {
+		return false
+	}
+	a.Tables, b.Tables = nil, nil
+	return a.Point == b.Point && a.Mode == b.Mode && a.Live == b.Live && a.Target == b.Target &&
+		a.Owner == b.Owner && a.SkipDamaged == b.SkipDamaged && a.KeepOTK == b.KeepOTK
+}
+
+// loadName is the name of the database that a run loads.
+func (r Request) loadName(run string) string {
+	if r.Mode == synapse.ModeBeside {
+		return r.Target
+	}
+	return derived(r.Live, "restore", run)
+}
+
+// maxName is the longest name PostgreSQL keeps, in bytes (NAMEDATALEN - 1). It
+// cuts longer ones silently, so that two could become one.
+const maxName = 63
+
+// derived is a database name made of another one, cut so that it fits.
+func derived(live, what, run string) string {
+	tail := "_" + what + "_" + run
+	head := live
+	if over := len(head) + len(tail) - maxName; over > 0 {
+		head = strings.ToValidUTF8(head[:len(head)-over], "")
+	}
+	return head + tail
+}
+
+// Unfinished returns the homeserver's restores that can still be resumed,
+// newest first.
+func Unfinished(ctx context.Context, j jobs.Journal, homeserver string) ([]*jobs.Run, error) {
+	var open []*jobs.Run
+	for run, err := range j.Runs(ctx, homeserver, JobName) {
+		if run == nil && err != nil {
+			return nil, fmt.Errorf("look for unfinished restores: %w", err)
+		}
+		if err == nil && resumable(run) {
+			open = append(open, run)
+		}
+	}
+	return open, nil
+}
+
+func resumable(run *jobs.Run) bool {
+	if run.State == jobs.Done || run.State == jobs.Incomplete {
+		return false
+	}
+	return !has(run, dropped) && !has(run, undone)
+}
+
+// ID returns the run that this restore is: the unfinished one of the same
+// request, or a new one. Unfinished restores of other requests are returned
+// beside it, so that they can be mentioned.
+func (j *Job) ID(ctx context.Context, journal jobs.Journal) (id jobs.RunID, others []*jobs.Run, err error) {
+	open, err := Unfinished(ctx, journal, j.homeserver())
+	if err != nil {
+		return id, nil, err
+	}
+	for _, run := range open {
+		asked, err := RequestOf(run)
+		if err == nil && id.Job == "" && asked.equal(j.Request) {
+			id = run.RunID
+			continue
+		}
+		others = append(others, run)
+	}
+	if id.Job != "" {
+		return id, others, nil
+	}
+	id = jobs.RunID{Job: JobName, Homeserver: j.homeserver(), Due: j.Now().UTC().Truncate(time.Second)}
+	for {
+		taken, err := exists(ctx, journal, id)
+		if err != nil || !taken {
+			return id, others, err
+		}
+		id.Due = id.Due.Add(time.Second)
+	}
+}
+
+// exists says whether the journal has a run of this ID.
+func exists(ctx context.Context, journal jobs.Journal, id jobs.RunID) (bool, error) {
+	run, err := journal.Open(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	return run.Tag != "", nil
+}
+
+// Find returns the restore that is called name, as restore-20261125T020000Z or
+// without the first word; empty: the newest.
+func Find(ctx context.Context, j jobs.Journal, homeserver, name string) (*jobs.Run, error) {
+	for run, err := range j.Runs(ctx, homeserver, JobName) {
+		called := name == "" || strings.EqualFold(run.RunID.String(), name) || strings.EqualFold(run.Slot(), name)
+		if called && err != nil {
+			return nil, fmt.Errorf("look for restore %s: %w", name, err)
+		}
+		if called {
+			return run, nil
+		}
+	}
+	if name == "" {
+		return nil, fmt.Errorf("%s has no restore in the journal: %w", homeserver, fs.ErrNotExist)
+	}
+	return nil, fmt.Errorf("%s has no restore %s in the journal (see restore status): %w", homeserver, name, fs.ErrNotExist)
+}

@@ -1,0 +1,187 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+// Standing is where a restore stands: what it did, what is live, what it left
+// behind, and what to do.
+type Standing struct {
+	Run       string     `json:"run"`
+	Request   Request    `json:"request"`
+	State     jobs.State `json:"state"`
+	Step      string     `json:"step,omitempty"` // the first that is not done
+	Error     string     `json:"error,omitempty"`
+	Says      string     `json:"says"`
+	Next      []string   `json:"next,omitempty"` // commands that make sense now, each with what it does
+	Leftovers []Leftover `json:"leftovers,omitempty"`
+}
+
+// Leftover is a database that a restore left on the server and that is not
+// live.
+type Leftover struct {
+	Name     string    `json:"name"`
+	OID      uint32    `json:"oid"`
+	Size     int64     `json:"size"` // bytes; -1: unknown
+	What     string    `json:"what"`
+	KeptTill time.Time `json:"kept_until,omitzero"` // restore drop leaves it till then
+}
+
+// What leftovers are.
+const (
+	leftOld       = "live before the restore"
+	leftNew       = "restored, then swapped back"
+	leftLoaded    = "loaded, not live"
+	leftRehearsal = "throwaway of the rehearsal"
+)
+
+// Status says where a restore stands. found is what the server has; nil where
+// it can't be asked: then the answer is the journal's alone.
+func Status(run *jobs.Run, found []synapse.Found) (Standing, error) {
+	asked, err := RequestOf(run)
+	if err != nil {
+		return Standing{}, err
+	}
+	s := Standing{Run: run.RunID.String(), Request: asked, State: run.State, Step: nextStep(run), Error: run.Error}
+	if s.Leftovers, err = leftovers(run, asked, found); err != nil {
+		return Standing{}, err
+	}
+	s.explain(run)
+	return s, nil
+}
+
+// explain fills in Says and Next.
+func (s *Standing) explain(run *jobs.Run) {
+	resume := "restore resume " + s.Run + ": go on where it stopped"
+	undo := "restore undo " + s.Run + ": bring the database that was live before back"
+	drop := "restore drop " + s.Run + ": remove what it left on the server"
+	old, swapped, _ := swapOf(run)
+	switch {
+	case has(run, dropped):
+		s.Says = "it was dropped; nothing of it is left to resume or undo"
+		s.Step = ""
+		return
+	case has(run, undone):
+		s.Says, s.Step = "it was undone: the database that was live before is live again", ""
+	case has(run, settle):
+		s.Says = fmt.Sprintf("done: %s is the restored database", s.Request.result())
+		if run.State == jobs.Incomplete {
+			s.Says += ", but some tables are empty: " + run.Error
+		}
+		if swapped && old.OldOID != 0 {
+			s.Next = append(s.Next, undo)
+		}
+	case swapped:
+		s.Says = fmt.Sprintf("%s is the restored database; the restore has only to be finished", s.Request.Live)
+		s.Next = append(s.Next, resume)
+		if old.OldOID != 0 {
+			s.Next = append(s.Next, undo)
+		}
+		return
+	case record(run, vacate) != nil:
+		s.Says = fmt.Sprintf("the live database %s was dropped or is being dropped, and its replacement is not live yet", s.Request.Live)
+		s.Next = append(s.Next, resume)
+	case record(run, swap) != nil:
+		s.Says = fmt.Sprintf("the swap of %s was begun and its end is not in the journal", s.Request.Live)
+		s.Next = append(s.Next, resume)
+		return
+	default:
+		s.Says = "unfinished; no live database was touched"
+		s.Next = append(s.Next, resume)
+	}
+	if len(s.Leftovers) > 0 {
+		s.Next = append(s.Next, drop)
+	}
+}
+
+// result is the name under which the restored database is found in the end.
+func (r Request) result() string {
+	if r.Mode == synapse.ModeBeside {
+		return r.Target
+	}
+	return r.Live
+}
+
+// leftovers are a run's databases that are not live and not what it was asked
+// to make.
+func leftovers(run *jobs.Run, asked Request, found []synapse.Found) ([]Leftover, error) {
+	made, _, err := read[created](run, create)
+	if err != nil {
+		return nil, err
+	}
+	end, ended, err := read[settled](run, settle)
+	if err != nil {
+		return nil, err
+	}
+	swapped, _, err := swapOf(run)
+	if err != nil {
+		return nil, err
+	}
+	name := slot(run.RunID)
+	var all []Leftover
+	for _, f := range found {
+		left := Leftover{Name: f.Name, OID: f.OID, Size: f.Size}
+		switch {
+		case asked.Live != "" && f.Name == asked.Live:
+			continue
+		case swapped.OldOID != 0 && f.OID == swapped.OldOID:
+			left.What, left.KeptTill = leftOld, end.KeptTill
+		case swapped.NewOID != 0 && f.OID == swapped.NewOID:
+			left.What = leftNew
+		case ended && asked.Mode == synapse.ModeBeside:
+			continue // it is what was asked for
+		case f.OID == made.OID && made.OID != 0, f.Run == name && f.Name == asked.loadName(name):
+			left.What = leftLoaded
+		case f.Run == name && f.Name == derived(asked.Live, "rehearsal", name):
+			left.What = leftRehearsal
+		default:
+			continue
+		}
+		all = append(all, left)
+	}
+	return all, nil
+}
+
+// Closing is what undo and drop work with.
+type Closing struct {
+	Server    Server
+	Journal   jobs.Journal
+	Run       *jobs.Run        // the restore
+	Terminate bool             // end the sessions on the databases concerned
+	Early     bool             // drop the database that was live before its time; the operator's word
+	Now       func() time.Time // nil: time.Now
+}
+
+// close appends a record to the restore's run: the end of what can be done
+// with it.
+func (c Closing) close(ctx context.Context, as string, note closing) error {
+	run, err := c.Journal.Open(ctx, c.Run.RunID)
+	if err != nil {
+		return err
+	}
+	if has(run, as) {
+		return nil
+	}
+	raw, err := encode(note)
+	if err != nil {
+		return err
+	}
+	now := c.now()
+	run.Steps = append(run.Steps, jobs.StepRecord{Name: as, State: jobs.Done, Started: now, Ended: now, Note: raw})
+	if err := c.Journal.Save(ctx, run); err != nil {
+		return fmt.Errorf("note in the journal that %s is %s: %w", run.RunID, as, err)
+	}
+	return nil
+}
+
+func (c Closing) now() time.Time {
+	if c.Now == nil {
+		return time.Now().UTC()
+	}
+	return c.Now().UTC()
+}

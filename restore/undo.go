@@ -1,0 +1,147 @@
+package restore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+// NewUndo returns the job that swaps the database that was live before a
+// restore back into its place. The restored one is kept, under the name it was
+// loaded as. Done twice it does nothing.
+func NewUndo(c Closing) jobs.Job { return undo{c} }
+
+type undo struct{ Closing }
+
+// Name is the job's name in the journal.
+func (undo) Name() string { return "undo" }
+
+// Plan refuses what can't be undone.
+func (u undo) Plan(_ context.Context, run *jobs.Run) ([]jobs.Step, error) {
+	name := u.Run.RunID.String()
+	if err := claimFor(run, name); err != nil {
+		return nil, err
+	}
+	done, ok, err := swapOf(u.Run)
+	switch {
+	case err != nil:
+		return nil, err
+	case has(u.Run, dropped):
+		return nil, fmt.Errorf("undo %s: the database that was live before was dropped already", name)
+	case !ok && record(u.Run, swap) != nil:
+		return nil, fmt.Errorf("undo %s: its swap was begun and its end is not in the journal; first restore resume %s", name, name)
+	case !ok:
+		return nil, fmt.Errorf("undo %s: it swapped nothing, there is nothing to undo", name)
+	case done.OldOID == 0:
+		return nil, fmt.Errorf("undo %s: there is no database from before to go back to", name)
+	}
+	return []jobs.Step{{Name: "undo", Do: func(ctx context.Context) (any, error) { return u.do(ctx, done) }}}, nil
+}
+
+func (u undo) do(ctx context.Context, done synapse.Swap) (any, error) {
+	note := closing{Databases: []created{{done.NewName, done.NewOID}, {done.Live, done.OldOID}}}
+	if has(u.Run, undone) {
+		return note, nil
+	}
+	if err := u.Server.Undo(ctx, done, u.Terminate); err != nil {
+		return nil, err
+	}
+	found, err := u.Server.Databases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		if f.Name == done.Live && f.OID == done.OldOID {
+			return note, u.close(ctx, undone, note)
+		}
+	}
+	return nil, fmt.Errorf("undo: %s is not the database that was live before (OID %d)", done.Live, done.OldOID)
+}
+
+// NewDrop returns the job that removes what a restore left on the server: a
+// half-loaded database, one that was swapped back, and, once it has been kept
+// as long as was promised, the one that was live before. It never removes a
+// live database.
+func NewDrop(c Closing) jobs.Job { return drop{c} }
+
+type drop struct{ Closing }
+
+// Name is the job's name in the journal.
+func (drop) Name() string { return "drop" }
+
+// Plan refuses what is not to be dropped yet.
+func (d drop) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
+	name := d.Run.RunID.String()
+	if err := claimFor(run, name); err != nil {
+		return nil, err
+	}
+	if _, swapped, _ := swapOf(d.Run); !has(d.Run, settle) && (swapped || record(d.Run, swap) != nil) {
+		if !has(d.Run, undone) {
+			return nil, fmt.Errorf("drop %s: its swap is not settled; first restore resume %s or restore undo %s", name, name, name)
+		}
+	}
+	left, err := d.left(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range left {
+		if d.now().Before(l.KeptTill) && !d.Early {
+			return nil, fmt.Errorf("drop %s: %s (%s) is kept until %s, for restore undo; --now drops it earlier",
+				name, l.Name, l.What, l.KeptTill.UTC().Format(minute))
+		}
+	}
+	return []jobs.Step{{Name: "drop", Do: d.do}}, nil
+}
+
+func (d drop) left(ctx context.Context) ([]Leftover, error) {
+	asked, err := RequestOf(d.Run)
+	if err != nil {
+		return nil, err
+	}
+	found, err := d.Server.Databases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return leftovers(d.Run, asked, found)
+}
+
+func (d drop) do(ctx context.Context) (any, error) {
+	left, err := d.left(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var note closing
+	for _, l := range left {
+		if err := d.Server.Drop(ctx, l.Name, l.OID); err != nil {
+			return note, err
+		}
+		note.Databases = append(note.Databases, created{l.Name, l.OID})
+	}
+	return note, d.close(ctx, dropped, note)
+}
+
+// claimFor writes the restore's name into a new run as its request.
+func claimFor(run *jobs.Run, restore string) error {
+	raw, err := encode(map[string]string{"restore": restore})
+	if err != nil {
+		return err
+	}
+	if len(run.Request) > 0 && !strings.Contains(string(run.Request), restore) {
+		return errors.New("this run was asked for another restore")
+	}
+	run.Request = raw
+	return nil
+}
+
+func encode(v any) (json.RawMessage, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode a note for the journal: %w", err)
+	}
+	return raw, nil
+}
