@@ -3,10 +3,12 @@ package testbed_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,4 +128,34 @@ func query(t *testing.T, url, sql string) (value string) {
 		t.Fatal(err)
 	}
 	return value
+}
+
+// Both versions run natively, with the extensions that Debian ships along.
+func TestPostgresVersions(t *testing.T) {
+	t.Parallel()
+	for _, major := range []int{15, 17} {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
+			t.Parallel()
+			p := testbed.PostgresVersion(t, major)
+			name := fmt.Sprintf("version %d", major)
+			url := p.Database(t, testbed.Named(name))
+			if err := p.Exec(t.Context(), name, "CREATE EXTENSION pgcrypto"); err != nil {
+				t.Fatal(err)
+			}
+			got := query(t, url, `SELECT current_setting('server_version_num')::int / 10000 || ' ' || encode(digest('', 'md5'), 'hex')`)
+			if want := strconv.Itoa(major) + " d41d8cd98f00b204e9800998ecf8427e"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			for _, name := range []string{"pg_dump", "pg_restore", "psql"} {
+				out, err := exec.Command(filepath.Join(p.BinDir(), name), "--version").CombinedOutput()
+				if err != nil || !strings.Contains(string(out), fmt.Sprintf("(PostgreSQL) %d.", major)) {
+					t.Errorf("%s: %v: %s", name, err, out)
+				}
+			}
+			dump := exec.Command(filepath.Join(p.BinDir(), "pg_dump"), "--schema-only", url)
+			if out, err := dump.CombinedOutput(); err != nil || !strings.Contains(string(out), "pgcrypto") {
+				t.Errorf("pg_dump: %v: %s", err, out)
+			}
+		})
+	}
 }

@@ -30,9 +30,9 @@ pid=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null)
 if [ -n "$pid" ]; then
 	kill -QUIT "$pid" 2>/dev/null
 	tries=0
-	while kill -0 "$pid" 2>/dev/null && [ "$tries" -lt 200 ]; do
+	while [ -e "$dir/data/postmaster.pid" ] && kill -0 "$pid" 2>/dev/null && [ "$tries" -lt 500 ]; do
 		tries=$((tries + 1))
-		sleep 0.05
+		sleep 0.02
 	done
 	kill -KILL "$pid" 2>/dev/null
 fi
