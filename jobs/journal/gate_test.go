@@ -1,0 +1,73 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/synapse-maint/synapse-maint/storage"
+)
+
+// gate is a store that can stop answering, or answer a put that it has done
+// with an error.
+type gate struct {
+	storage.Store
+	mu   sync.Mutex
+	shut chan struct{} // nil: open
+	lose bool
+}
+
+func (g *gate) block() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = make(chan struct{})
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.shut)
+	g.shut = nil
+}
+
+func (g *gate) loseAnswer() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lose = true
+}
+
+func (g *gate) wait(ctx context.Context) (lose bool, err error) {
+	g.mu.Lock()
+	shut := g.shut
+	lose, g.lose = g.lose, false
+	g.mu.Unlock()
+	if shut == nil {
+		return lose, nil
+	}
+	select {
+	case <-shut:
+		return lose, nil
+	case <-ctx.Done():
+		return lose, ctx.Err()
+	}
+}
+
+func (g *gate) Put(ctx context.Context, key string, body []byte, opt storage.PutOptions) (storage.Object, error) {
+	lose, err := g.wait(ctx)
+	if err != nil {
+		return storage.Object{}, err
+	}
+	o, err := g.Store.Put(ctx, key, body, opt)
+	if lose && err == nil {
+		return storage.Object{}, errors.New("connection reset by peer")
+	}
+	return o, err
+}
+
+func (g *gate) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	if _, err := g.wait(ctx); err != nil {
+		return nil, err
+	}
+	return g.Store.Get(ctx, key, off, n)
+}

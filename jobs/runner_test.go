@@ -1,0 +1,411 @@
+package jobs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/journal"
+	"github.com/synapse-maint/synapse-maint/storage/mem"
+)
+
+const server = "matrix.example.org"
+
+// script is a job made of functions.
+type script struct {
+	steps    []jobs.Step
+	planErr  error
+	unlocked bool
+}
+
+func (*script) Name() string     { return "backup" }
+func (s *script) Unlocked() bool { return s.unlocked }
+
+func (s *script) Plan(context.Context, *jobs.Run) ([]jobs.Step, error) { return s.steps, s.planErr }
+
+// bundle is a runner on a store of its own, and what it did.
+type bundle struct {
+	*jobs.Runner
+	store *mem.Store
+	did   []string
+}
+
+func setup(t *testing.T) *bundle {
+	t.Helper()
+	s := mem.New()
+	return &bundle{
+		Runner: &jobs.Runner{Journal: journal.New(s), Locker: journal.NewLocker(s, journal.Options{})},
+		store:  s,
+	}
+}
+
+// step returns a step that says that it was done, and then returns err.
+func (b *bundle) step(name string, err error) jobs.Step {
+	return jobs.Step{Name: name, Do: func(context.Context) (any, error) {
+		b.did = append(b.did, name)
+		return map[string]string{"made": name}, err
+	}}
+}
+
+func always(s jobs.Step) jobs.Step {
+	s.Always = true
+	return s
+}
+
+func again(s jobs.Step) jobs.Step {
+	s.Again = true
+	return s
+}
+
+func due() jobs.RunID {
+	return jobs.RunID{Job: "backup", Homeserver: server, Due: time.Date(2026, 11, 25, 2, 0, 0, 0, time.UTC)}
+}
+
+// saved is the run as the journal has it.
+func (b *bundle) saved(t *testing.T) *jobs.Run {
+	t.Helper()
+	run, err := b.Journal.Open(context.WithoutCancel(t.Context()), due())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+func states(run *jobs.Run) (text string) {
+	for _, s := range run.Steps {
+		text += s.Name + ":" + string(s.State) + " "
+	}
+	return text + string(run.State)
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("disk is full")
+	for _, c := range []struct {
+		name  string
+		steps func(b *bundle) []jobs.Step
+		did   string
+		want  string // states
+		err   error
+	}{
+		{
+			name:  "every step",
+			steps: func(b *bundle) []jobs.Step { return []jobs.Step{b.step("copy", nil), b.step("commit", nil)} },
+			did:   "copy commit", want: "copy:done commit:done done",
+		},
+		{
+			name: "a failure ends it, what is Always runs",
+			steps: func(b *bundle) []jobs.Step {
+				return []jobs.Step{b.step("stop", nil), b.step("copy", broken), b.step("commit", nil), always(b.step("start", nil))}
+			},
+			did: "stop copy start", want: "stop:done copy:failed start:done failed", err: broken,
+		},
+		{
+			name: "a panic is a failure",
+			steps: func(b *bundle) []jobs.Step {
+				boom := jobs.Step{Name: "copy", Do: func(context.Context) (any, error) { panic("index out of range") }}
+				return []jobs.Step{boom, b.step("commit", nil), always(b.step("start", nil))}
+			},
+			did: "start", want: "copy:failed start:done failed", err: errAny,
+		},
+		{
+			name: "in part",
+			steps: func(b *bundle) []jobs.Step {
+				return []jobs.Step{b.step("media", fmt.Errorf("2 files: %w", jobs.ErrIncomplete)), b.step("commit", nil)}
+			},
+			did: "media commit", want: "media:incomplete commit:done incomplete", err: jobs.ErrIncomplete,
+		},
+		{
+			name: "a note that is no JSON is a failure",
+			steps: func(b *bundle) []jobs.Step {
+				return []jobs.Step{{Name: "copy", Do: func(context.Context) (any, error) { return func() {}, nil }}}
+			},
+			want: "copy:failed failed", err: errAny,
+		},
+		{
+			name:  "two steps of one name",
+			steps: func(b *bundle) []jobs.Step { return []jobs.Step{b.step("copy", nil), b.step("copy", nil)} },
+			want:  "failed", err: errAny,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			run, err := b.Run(t.Context(), &script{steps: c.steps(b)}, due())
+			if c.err == errAny && err == nil || c.err != errAny && !errors.Is(err, c.err) {
+				t.Errorf("error %v, want %v", err, c.err)
+			}
+			if err != nil && (strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "goroutine")) {
+				t.Errorf("not one line: %q", err)
+			}
+			if got := strings.Join(b.did, " "); got != c.did {
+				t.Errorf("did %q, want %q", got, c.did)
+			}
+			if got := states(run); got != c.want {
+				t.Errorf("run %q, want %q", got, c.want)
+			}
+			if got := states(b.saved(t)); got != c.want {
+				t.Errorf("journal %q, want %q", got, c.want)
+			}
+			b.mustBeUnlocked(t)
+		})
+	}
+}
+
+var errAny = errors.New("some error")
+
+func (b *bundle) mustBeUnlocked(t *testing.T) {
+	t.Helper()
+	_, release, err := journal.NewLocker(b.store, journal.Options{}).Lock(context.WithoutCancel(t.Context()), server, "test")
+	if err != nil {
+		t.Fatalf("the lock stays: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestResumeSkipsWhatIsDone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	steps := func(commit error) *script {
+		return &script{steps: []jobs.Step{
+			b.step("stop", nil), again(b.step("snapshot", nil)), b.step("commit", commit), always(b.step("start", nil)),
+		}}
+	}
+	if _, err := b.Run(t.Context(), steps(errAny), due()); !errors.Is(err, errAny) {
+		t.Fatal(err)
+	}
+	b.did = nil
+	run, err := b.Run(t.Context(), steps(nil), due())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(b.did, " "), "snapshot commit start"; got != want {
+		t.Errorf("did %q, want %q", got, want)
+	}
+	var note map[string]string
+	if err := run.Note("stop", &note); err != nil || note["made"] != "stop" {
+		t.Errorf("note of the earlier attempt: %v, %v", note, err)
+	}
+	if err := run.Note("absent", &note); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("note of a step that is not: %v", err)
+	}
+	if run.Error != "" {
+		t.Errorf("the old error stays: %q", run.Error)
+	}
+}
+
+// The same tick twice is one run.
+func TestDoneRunIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	job := &script{steps: []jobs.Step{b.step("copy", nil)}}
+	for range 2 {
+		if _, err := b.Run(t.Context(), job, due()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(b.did) != 1 {
+		t.Errorf("did %q", b.did)
+	}
+}
+
+func TestInterruptionRunsWhatIsAlways(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stopped := errors.New("terminated")
+	copying := jobs.Step{Name: "copy", Do: func(ctx context.Context) (any, error) {
+		cancel()
+		<-ctx.Done()
+		return nil, fmt.Errorf("copy out public.events: %w: %w", stopped, ctx.Err())
+	}}
+	start := jobs.Step{Name: "start", Always: true, Do: func(ctx context.Context) (any, error) {
+		if _, limited := ctx.Deadline(); !limited || ctx.Err() != nil {
+			t.Errorf("the context of what is Always: %v, limited %v", ctx.Err(), limited)
+		}
+		return nil, nil
+	}}
+	run, err := b.Run(ctx, &script{steps: []jobs.Step{copying, b.step("commit", nil), start}}, due())
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, stopped) {
+		t.Errorf("error %v", err)
+	}
+	if got, want := states(run), "copy:interrupted start:done interrupted"; got != want {
+		t.Errorf("run %q, want %q", got, want)
+	}
+	if got := states(b.saved(t)); got != states(run) {
+		t.Errorf("journal %q", got)
+	}
+	b.mustBeUnlocked(t)
+}
+
+// A stuck cleanup must not keep the process for ever.
+func TestCleanupEndsWithItsGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.Grace = 5 * time.Second
+		ctx, cancel := context.WithCancel(t.Context())
+		cancelling := jobs.Step{Name: "copy", Do: func(context.Context) (any, error) { cancel(); return nil, nil }}
+		stuck := jobs.Step{Name: "start", Always: true, Do: func(ctx context.Context) (any, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		began := time.Now()
+		run, err := b.Run(ctx, &script{steps: []jobs.Step{cancelling, b.step("commit", nil), stuck}}, due())
+		if err == nil || run.State != jobs.Interrupted {
+			t.Errorf("%v, %v", run.State, err)
+		}
+		if d := time.Since(began); d != 5*time.Second {
+			t.Errorf("took %s", d)
+		}
+	})
+}
+
+func TestLockedRunTouchesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, release, err := b.Locker.Lock(t.Context(), server, "restore-20261125T013000Z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release() //nolint:errcheck // mem does not fail
+	run, err := b.Run(t.Context(), &script{steps: []jobs.Step{b.step("copy", nil)}}, due())
+	if !errors.Is(err, jobs.ErrLocked) || run != nil || len(b.did) > 0 {
+		t.Errorf("run %v, did %v, error %v", run, b.did, err)
+	}
+	if !strings.Contains(err.Error(), "restore-20261125T013000Z") {
+		t.Errorf("%q names no holder", err)
+	}
+	if saved := b.saved(t); !saved.Started.IsZero() {
+		t.Errorf("journalled: %+v", saved)
+	}
+	if _, err := b.Run(t.Context(), &script{unlocked: true, steps: []jobs.Step{b.step("list", nil)}}, due()); err != nil {
+		t.Errorf("a job that reads only: %v", err)
+	}
+}
+
+// Who was taken over stops at once: another process is at work.
+func TestOvertakenRunStops(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	overtaken := jobs.Step{Name: "copy", Do: func(context.Context) (any, error) {
+		other := b.saved(t)
+		other.Host = "other"
+		return nil, b.Journal.Save(t.Context(), other)
+	}}
+	_, err := b.Run(t.Context(), &script{steps: []jobs.Step{overtaken, b.step("commit", nil), always(b.step("start", nil))}}, due())
+	if !errors.Is(err, jobs.ErrStale) {
+		t.Errorf("error %v", err)
+	}
+	if len(b.did) > 0 {
+		t.Errorf("went on with %q", b.did)
+	}
+	if saved := b.saved(t); saved.Host != "other" || saved.State != jobs.Running {
+		t.Errorf("wrote over the other's record: %+v", saved)
+	}
+}
+
+// deaf is a journal whose nth save and all that follow fail.
+type deaf struct {
+	jobs.Journal
+	n int
+}
+
+func (d *deaf) Save(ctx context.Context, run *jobs.Run) error {
+	if d.n--; d.n < 0 {
+		return errAny
+	}
+	return d.Journal.Save(ctx, run)
+}
+
+// The replica that a job had stopped must be started though the store is gone.
+func TestCleanupRunsWithoutJournal(t *testing.T) {
+	t.Parallel()
+	for n := range 9 {
+		b := setup(t)
+		b.Journal = &deaf{b.Journal, n}
+		_, err := b.Run(t.Context(), &script{steps: []jobs.Step{b.step("stop", nil), b.step("copy", nil), always(b.step("start", nil))}}, due())
+		if n < 8 && !errors.Is(err, errAny) || n == 8 && err != nil {
+			t.Errorf("save %d lost: error %v", n, err)
+		}
+		if stopped := slices.Contains(b.did, "stop"); stopped != slices.Contains(b.did, "start") {
+			if stopped || n == 0 {
+				t.Errorf("save %d lost: did %q", n, b.did)
+			}
+		}
+	}
+}
+
+func TestLostLockStopsTheWork(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		cause error
+		did   string // by way of cleanup
+	}{
+		{fmt.Errorf("%w: no heartbeat", jobs.ErrLockLost), "start"}, // nobody else can have it yet
+		{fmt.Errorf("%w: other has it", jobs.ErrStale), ""},
+	} {
+		b := setup(t)
+		l := &losing{}
+		b.Locker = l
+		copying := jobs.Step{Name: "copy", Do: func(ctx context.Context) (any, error) {
+			l.end(c.cause)
+			return nil, ctx.Err()
+		}}
+		run, err := b.Run(t.Context(), &script{steps: []jobs.Step{copying, b.step("commit", nil), always(b.step("start", nil))}}, due())
+		if !errors.Is(err, c.cause) || run.State != jobs.Failed {
+			t.Errorf("%s, %v; want %v", run.State, err, c.cause)
+		}
+		if got := strings.Join(b.did, " "); got != c.did {
+			t.Errorf("%v: did %q, want %q", c.cause, got, c.did)
+		}
+	}
+}
+
+type losing struct{ end context.CancelCauseFunc }
+
+func (l *losing) Lock(ctx context.Context, _, _ string) (context.Context, func() error, error) {
+	held, end := context.WithCancelCause(ctx)
+	l.end = end
+	return held, func() error { return nil }, nil
+}
+
+func TestRefusedPlanIsJournalled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	refused := errors.New("pg_dump 15 is older than the server 17: install postgresql-client-17")
+	run, err := b.Run(t.Context(), &script{planErr: refused, steps: []jobs.Step{b.step("copy", nil)}}, due())
+	if !errors.Is(err, refused) || run.State != jobs.Failed || len(b.did) > 0 {
+		t.Errorf("%+v, did %v, %v", run, b.did, err)
+	}
+	if got := b.saved(t).Error; got != "backup: "+refused.Error() && got != refused.Error() {
+		t.Errorf("journal says %q", got)
+	}
+}
+
+func TestRunID(t *testing.T) {
+	t.Parallel()
+	id := due()
+	if got, want := id.String(), "backup-20261125T020000Z"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, text := range []string{id.String(), "backup-20261125t020000z", " backup-20261125T020000Z\n"} {
+		if got, err := jobs.ParseRunID(server, text); err != nil || got != id {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "backup", "20261125T020000Z", "backup-20261325T020000Z", "../x-20261125T020000Z", "backup-20261125T020000"} {
+		if got, err := jobs.ParseRunID(server, text); err == nil {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}
