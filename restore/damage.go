@@ -3,7 +3,9 @@ package restore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -74,7 +76,33 @@ func isDamage(err error) bool {
 }
 
 // inspectBlobs looks whether every blob of the point is in the archive, by the
-// index and the sizes of the packs. It reads no data.
-func inspectBlobs(ctx context.Context, a *archive.Archive, id string, m *archive.Manifest) (damage, error) {
-	return damage{}, nil
+// index and the sizes of the packs. It reads no data but that of packs that a
+// check found damaged before.
+func inspectBlobs(ctx context.Context, a *archive.Archive, point string) (damage, error) {
+	report, err := a.Check(ctx, archive.CheckOptions{Points: []string{point}, Unrecorded: true})
+	if err != nil {
+		return damage{}, fmt.Errorf("look for the point's blobs in the archive: %w", err)
+	}
+	var found damage
+	for _, p := range report.Points {
+		why := strings.Join(p.Problems, "; ")
+		for _, name := range p.Tables {
+			found.blame(name, why)
+		}
+		if !p.OK && len(p.Tables) == 0 {
+			found.essential = orElse(why, "the point is damaged")
+		}
+	}
+	for _, part := range []string{partTOC, partStream} {
+		if why := found.tables[part]; why != "" {
+			found.essential = part + ": " + why
+		}
+	}
+	return found, nil
 }
+
+// What an archive's reports call the parts of a point that are no table.
+const (
+	partTOC    = "table of contents"
+	partStream = "pg_dump stream"
+)

@@ -3,59 +3,33 @@ package restore
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
-// blobs reads a blob's plain bytes, verified against its name. It is
-// implemented by [archive.Reader].
-type blobs interface {
-	Blob(ctx context.Context, id archive.ID) ([]byte, error)
-}
-
-// stream yields the blobs' bytes in order. The next blob is fetched,
-// decrypted and decompressed while yield works on this one: at most two blobs
-// (64 MiB) are in memory a stream. what names the reader in errors.
-func stream(ctx context.Context, from blobs, what string, list []archive.Blob, yield func([]byte) error) error {
-	type fetched struct {
-		data []byte
-		err  error
+// stream yields the plain bytes of blobs in order, each verified against its
+// name and valid until yield returns. The reader fetches what follows while
+// yield works. what names the bytes in errors.
+func stream(ctx context.Context, from *archive.Reader, what string, list []archive.Blob, yield func([]byte) error) error {
+	ids := make([]archive.ID, len(list))
+	for i, b := range list {
+		ids[i] = b.ID
 	}
-	ctx, stop := context.WithCancel(ctx)
-	ahead := make(chan fetched)
-	var reading sync.WaitGroup
-	defer reading.Wait()
-	defer stop()
-	reading.Go(func() {
-		for _, b := range list {
-			data, err := from.Blob(ctx, b.ID)
-			if err == nil && int64(len(data)) != b.Size {
-				err = fmt.Errorf("blob %s has %d bytes, the recovery point promises %d: %w", b.ID, len(data), b.Size, archive.ErrCorrupt)
-			}
-			select {
-			case ahead <- fetched{data, err}:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil {
-				return
-			}
+	i := 0
+	for data, err := range from.Blobs(ctx, ids) {
+		if err == nil && int64(len(data)) != list[i].Size {
+			err = fmt.Errorf("blob %s has %d bytes, the recovery point promises %d: %w", ids[i], len(data), list[i].Size, archive.ErrCorrupt)
 		}
-	})
-	for range list {
-		var got fetched
-		select {
-		case got = <-ahead:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", what, err)
 		}
-		if got.err != nil {
-			return fmt.Errorf("read %s: %w", what, got.err)
-		}
-		if err := yield(got.data); err != nil {
+		if err := yield(data); err != nil {
 			return err
 		}
+		i++
+	}
+	if i < len(list) {
+		return fmt.Errorf("read %s: %d of %d blobs came: %w", what, i, len(list), context.Cause(ctx))
 	}
 	return nil
 }

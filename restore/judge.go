@@ -51,7 +51,7 @@ func (j *Job) rows(report synapse.LoadReport, plan prepared) (synapse.Finding, b
 	}
 	var want int64
 	for _, t := range j.wanted() {
-		if !slices.Contains(plan.Skipped, tableName(t)) && (j.KeepOTK || !oneTimeKeys(t)) {
+		if !slices.Contains(plan.Skipped, tableName(t)) && !j.leavesOut(t) {
 			want += t.Rows
 		}
 	}
@@ -59,10 +59,10 @@ func (j *Job) rows(report synapse.LoadReport, plan prepared) (synapse.Finding, b
 	return f, report.Rows == want
 }
 
-// oneTimeKeys says whether a table's rows are left out of a restore: keys that
-// were handed out already must not be handed out again.
-func oneTimeKeys(t archive.Table) bool {
-	return t.Name == synapse.OneTimeKeysTable
+// leavesOut says whether a table's rows are left out of the restore: one-time
+// keys that were handed out already must not be handed out again.
+func (j *Job) leavesOut(t archive.Table) bool {
+	return !j.KeepOTK && j.dump.Schema != nil && t.Name == synapse.OneTimeKeysTable
 }
 
 func findingText(f synapse.Finding) string {

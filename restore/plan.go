@@ -104,7 +104,7 @@ func (j *Job) question(run string) synapse.Request {
 // assess looks at the point's blobs in the archive, and at the request.
 func (j *Job) assess(ctx context.Context, run *jobs.Run, b *Blueprint) error {
 	var err error
-	if j.damaged, err = inspectBlobs(ctx, j.Archive, j.Point, j.Recovery.Manifest); err != nil {
+	if j.damaged, err = inspectBlobs(ctx, j.Archive, j.Point); err != nil {
 		return err
 	}
 	if lost := j.damaged.essential; lost != "" {

@@ -1,0 +1,144 @@
+package restore
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+var keptTill = time.Date(2026, 11, 28, 2, 0, 0, 0, time.UTC)
+
+// runOf is a journal's record with the notes of done steps; a nil note is that
+// of a step that was begun.
+func runOf(t *testing.T, asked Request, state jobs.State, steps ...any) *jobs.Run {
+	t.Helper()
+	encoded := func(v any) json.RawMessage {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	run := &jobs.Run{
+		RunID:   jobs.RunID{Job: JobName, Homeserver: "hs", Due: time.Date(2026, 11, 25, 2, 0, 0, 0, time.UTC)},
+		State:   state,
+		Request: encoded(asked),
+	}
+	for i := 0; i < len(steps); i += 2 {
+		rec := jobs.StepRecord{Name: steps[i].(string), State: jobs.Running}
+		if steps[i+1] != nil {
+			rec.State, rec.Note = jobs.Done, encoded(steps[i+1])
+		}
+		run.Steps = append(run.Steps, rec)
+	}
+	return run
+}
+
+func TestStatusSaysWhatIsLiveAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	const run = "20261125t020000z"
+	swapReq := Request{Point: "p", Mode: synapse.ModeSwap, Live: "s"}
+	inPlace := Request{Point: "p", Mode: synapse.ModeInPlace, Live: "s"}
+	beside := Request{Point: "p", Mode: synapse.ModeBeside, Target: "b"}
+	made := created{"s_restore_" + run, 20}
+	done := synapse.Swap{Live: "s", NewOID: 20, NewName: made.Database, OldOID: 10, OldName: "s_before_" + run}
+	end := settled{Database: "s", OID: 20, Kept: &created{done.OldName, 10}, KeptTill: keptTill}
+	live := synapse.Found{Name: "s", OID: 10, Size: 1}
+	loaded := synapse.Found{Name: made.Database, OID: 20, Size: 2, Run: run}
+	after := []synapse.Found{{Name: "s", OID: 20, Size: 2, Run: run}, {Name: done.OldName, OID: 10, Size: 1}}
+	stranger := synapse.Found{Name: "other_restore_" + run, OID: 99, Run: "20200101t000000z"}
+
+	for _, c := range []struct {
+		name  string
+		run   *jobs.Run
+		found []synapse.Found
+		says  string
+		left  string // what: name
+		next  string // the commands' second words
+	}{
+		{
+			"half loaded", runOf(t, swapReq, jobs.Failed, prepare, prepared{}, create, made, load, nil),
+			[]synapse.Found{live, loaded, stranger},
+			"no live database was touched", "loaded, not live: " + made.Database, "resume drop",
+		},
+		{
+			"created, not journalled", runOf(t, swapReq, jobs.Running, prepare, prepared{}, create, nil),
+			[]synapse.Found{live, loaded},
+			"no live database was touched", "loaded, not live: " + made.Database, "resume drop",
+		},
+		{
+			"rehearsal left", runOf(t, inPlace, jobs.Running, prepare, prepared{}, rehearse, nil),
+			[]synapse.Found{live, {Name: "s_rehearsal_" + run, OID: 30, Run: run}},
+			"no live database was touched", "throwaway of the rehearsal: s_rehearsal_" + run, "resume drop",
+		},
+		{
+			"live dropped", runOf(t, inPlace, jobs.Running, prepare, prepared{}, rehearse, made, vacate, made, create, made, load, nil),
+			[]synapse.Found{loaded},
+			"was dropped or is being dropped", "loaded, not live: " + made.Database, "resume drop",
+		},
+		{
+			"swap not journalled", runOf(t, swapReq, jobs.Running, prepare, prepared{}, create, made, load, made, check, made, swap, nil),
+			after, "its end is not in the journal", "", "resume",
+		},
+		{
+			"swapped, not settled", runOf(t, swapReq, jobs.Failed, create, made, swap, done, settle, nil),
+			after, "has only to be finished", "live before the restore: s_before_" + run, "resume undo",
+		},
+		{
+			"done", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end),
+			after, "done: s is the restored database", "live before the restore: s_before_" + run, "undo drop",
+		},
+		{
+			"undone", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end, undone, end),
+			[]synapse.Found{live, loaded}, "it was undone", "restored, then swapped back: " + made.Database, "drop",
+		},
+		{
+			"dropped", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end, dropped, end),
+			[]synapse.Found{after[0]}, "it was dropped", "", "",
+		},
+		{
+			"beside, done", runOf(t, beside, jobs.Done, create, created{"b", 20}, settle, settled{Database: "b", OID: 20}),
+			[]synapse.Found{{Name: "b", OID: 20, Run: run}}, "done: b is the restored database", "", "",
+		},
+		{
+			"server does not answer", runOf(t, swapReq, jobs.Failed, create, made, load, nil),
+			nil, "no live database was touched", "", "resume",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s, err := Status(c.run, c.found)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(s.Says, c.says) {
+				t.Errorf("says %q", s.Says)
+			}
+			var left, next []string
+			for _, l := range s.Leftovers {
+				left = append(left, l.What+": "+l.Name)
+				if l.What == leftOld && has(c.run, settle) && !l.KeptTill.Equal(keptTill) {
+					t.Errorf("%s is kept until %v", l.Name, l.KeptTill)
+				}
+			}
+			for _, n := range s.Next {
+				var verb string
+				if _, err := fmt.Sscanf(n, "restore %s restore-20261125T020000Z:", &verb); err != nil {
+					t.Errorf("next is %q: %v", n, err)
+				}
+				next = append(next, verb)
+			}
+			if got := strings.Join(left, ", "); got != c.left {
+				t.Errorf("leftovers are %q, not %q", got, c.left)
+			}
+			if got := strings.Join(next, " "); got != c.next {
+				t.Errorf("next are %q, not %q", got, c.next)
+			}
+		})
+	}
+}
