@@ -158,6 +158,18 @@ func (x *index) compare(listed map[ID]int64) {
 	}
 }
 
+// suspect marks packs that a check found damaged.
+func (x *index) suspect(keys map[string]bool) {
+	if len(keys) == 0 {
+		return
+	}
+	for i := range x.packs {
+		if p := &x.packs[i]; p.state == packThere && keys[packKey(p.sum)] {
+			p.state = packSuspect
+		}
+	}
+}
+
 // absent says why a blob can't be read though its ID is wanted.
 func (x *index) absent(id ID) error {
 	for p := range x.allPlaces(id) {

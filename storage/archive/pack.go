@@ -146,6 +146,11 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 		listed, err = a.listPacks(gctx)
 		return err
 	})
+	var last *checkRecord
+	g.Go(func() (err error) {
+		last, err = a.lastCheck(gctx)
+		return err
+	})
 	if err := g.Wait(); err != nil {
 		if errors.Is(err, ErrNoKey) {
 			return nil, err
@@ -153,5 +158,8 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 		return nil, fmt.Errorf("open the archive of %s: %w", a.conf.Homeserver, err)
 	}
 	x.compare(listed)
+	if last != nil {
+		x.suspect(last.suspects())
+	}
 	return x, nil
 }

@@ -1,1 +1,232 @@
 #!/usr/bin/env bash
+# Restores recovery points of a synapse-maint archive without synapse-maint.
+#
+#   rescue.sh [options] list                 the recovery points, oldest first
+#   rescue.sh [options] restore POINT DIR    writes one into the new folder DIR
+#
+#   -f, --from SOURCE     where the archive is, the place that has archive.json:
+#                           a folder           (default: where this script is)
+#                           s3://BUCKET/PATH   read with aws; keys, region and
+#                                              endpoint as aws knows them (AWS_*)
+#                           rclone:REMOTE:PATH read with rclone
+#   -i, --identity FILE   age identity, if the archive is encrypted
+#       --skip-damaged    go on after damage; damaged rows are left out
+#
+# POINT is an ID that list prints, or "latest". DIR is then a directory archive
+# of pg_dump: pg_restore -j 4 -d DATABASE DIR. If pg_dump could not be taken
+# apart it has one file, dump.custom: pg_restore -d DATABASE DIR/dump.custom.
+#
+# Needs bash, coreutils, jq, zstd; age if encrypted; aws or rclone for a bucket.
+# Ends with 0 only if all of the point is in DIR. The format is described in
+# FORMAT.md of synapse-maint, storage/archive.
+set -euo pipefail
+export LC_ALL=C
+
+die() { echo "rescue.sh: $*" >&2; exit 1; }
+usage() { while IFS= read -r l && [[ $l == '#'* ]]; do [[ $l == '#!'* ]] || echo "${l#\#}"; done <"$0" >&2; exit 2; }
+
+from=$(dirname -- "$0") identity='' skip='' damaged=0
+while [ $# -gt 0 ]; do
+    case $1 in
+    -f | --from) from=${2:?} && shift 2 ;;
+    -i | --identity) identity=${2:?} && shift 2 ;;
+    --skip-damaged) skip=1 && shift ;;
+    -*) usage ;;
+    *) break ;;
+    esac
+done
+from=${from%/}
+
+# damage says what is damaged, and ends unless told to go on.
+damage() {
+    damaged=$((damaged + 1))
+    echo "rescue.sh: damaged: $*" >&2
+    [ "$skip" ] || die "stopped at the first damage; --skip-damaged goes on without it"
+}
+
+# --- the store -------------------------------------------------------------
+
+# get KEY FILE copies an object.
+get() {
+    case $from in
+    s3://*) aws s3 cp --only-show-errors "$from/$1" "$2" ;;
+    rclone:*) rclone copyto "${from#rclone:}/$1" "$2" ;;
+    *) cp -- "$from/$1" "$2" ;;
+    esac
+}
+
+# names FOLDER prints the names of the objects in a folder, in order.
+names() {
+    case $from in
+    s3://*) { aws s3 ls "$from/$1/" || true; } | while read -r _ _ _ name; do echo "$name"; done ;;
+    rclone:*) rclone lsf --files-only "${from#rclone:}/$1" || true ;;
+    *) if [ -d "$from/$1" ]; then ls -- "$from/$1"; fi ;;
+    esac | sort
+}
+
+sum() { sha256sum <"$1" | head -c 64; }
+
+# sealed KEY FILE copies an object whose name ends in (the beginning of) the
+# SHA-256 of its bytes, and compares.
+sealed() {
+    get "$1" "$2" || { damage "$1: it can't be read" && return 1; }
+    local want=${1##*[-/]}
+    [[ $(sum "$2") == "$want"* ]] || { damage "$1: its bytes are not those its name says" && return 1; }
+}
+
+# unseal prints the plain bytes of what it reads.
+unseal() { if [ "$encrypted" ]; then age -d -i "$identity" | zstd -dqc; else zstd -dqc; fi; }
+
+# --- the archive -----------------------------------------------------------
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/rescue.XXXXXX")
+trap 'rm -rf -- "$tmp"' EXIT
+
+# config checks archive.json (or its copy): its checksum is that of the object
+# with the checksum's own digits replaced by zeros.
+config() {
+    local key text have zeros
+    zeros=$(printf '0%.0s' {1..64})
+    for key in archive.json archive.copy.json; do
+        get "$key" "$tmp/config" || continue
+        have=$(jq -r .sha256 "$tmp/config") || continue
+        text=$(cat "$tmp/config" && echo .) # the dot keeps the last newline
+        text=${text%.}
+        [ "$have" = "$(printf %s "${text/"$have"/"$zeros"}" | sha256sum | head -c 64)" ] && return
+        echo "rescue.sh: damaged: $key" >&2
+    done
+    die "no archive.json in $from that can be read; give its place with --from"
+}
+
+config
+[ "$(jq .format "$tmp/config")" = 1 ] || die "the archive's format is $(jq .format "$tmp/config"), this script knows 1"
+encrypted=$(jq -r 'if .encryption then "yes" else "" end' "$tmp/config")
+if [ "$encrypted" ] && [ -z "$identity" ]; then
+    who=$(jq -r '.encryption.recipients | join(", ")' "$tmp/config")
+    [ "${1-}" = list ] || die "the archive is encrypted to $who: give one's identity with -i FILE"
+    echo "rescue.sh: encrypted to $who: names only without -i FILE" >&2
+fi
+
+list() {
+    local id
+    while read -r id; do
+        if [ "$encrypted" ] && [ -z "$identity" ]; then
+            echo "$id"
+        elif sealed "points/$id" "$tmp/point" && unseal <"$tmp/point" >"$tmp/manifest"; then
+            jq -r --arg id "$id" '[$id, .taken, "\(.database.tables // [] | length) tables", "\(.sizes.logical) bytes"] | join("  ")' "$tmp/manifest"
+        fi
+    done < <(names points)
+}
+
+# wanted prints for each blob of the point: ID, size, file, offset in the file,
+# and which of the file's row groups it belongs to (a row may span blobs).
+wanted() {
+    jq -r 'def blobs($file): foreach .[] as $b (
+            {start: 0, end: 0, group: 0, open: true};
+            {start: .end, end: (.end + $b.size), group: (if .open then .group else .group + 1 end), open: ($b.open // false)};
+            [$b.id, $b.size, $file, .start, .group]);
+        .database | ((.toc // [] | blobs("toc.dat")), (.stream // [] | blobs("dump.custom")),
+            (.tables // [] | .[] | "\(.dump_id).dat" as $f | .blobs // [] | blobs($f))) | join(" ")' "$tmp/manifest"
+}
+
+# places prints for each blob of the archive: ID, pack, offset, stored length.
+places() {
+    local name
+    while read -r name; do
+        sealed "index/$name" "$tmp/object" || continue
+        unseal <"$tmp/object" >"$tmp/plain" || { damage "index/$name" && continue; }
+        tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored] | join(" ")'
+    done < <(names index)
+}
+
+# blob AT STORED SIZE ID cuts a blob out of the pack into $tmp/blob.
+blob() {
+    dd if="$tmp/pack" iflag=skip_bytes,count_bytes skip="$1" count="$2" bs=1M status=none | unseal >"$tmp/blob" || return 1
+    [ "$(stat -c %s "$tmp/blob")" = "$3" ] || return 1
+    # In an encrypted archive IDs are keyed hashes; age has checked the bytes.
+    [ "$encrypted" ] || [ "$(sum "$tmp/blob")" = "$4" ]
+}
+
+# fetch reads each pack once, and writes its blobs where they belong.
+fetch() {
+    local dir=$1 id size file start group pack at stored have='' last=''
+    while read -r id size file start group pack at stored; do
+        [ -z "${got["$file $start"]-}" ] || continue # it was in an earlier pack
+        if [ "$have" != "$pack" ]; then
+            have=$pack last=''
+            rm -f -- "$tmp/pack"
+            # Of a damaged pack the blobs that are whole can still be used.
+            sealed "packs/${pack:0:2}/$pack" "$tmp/pack" || [ -e "$tmp/pack" ] || : >"$tmp/pack"
+        fi
+        if [ "$last" != "$id" ]; then
+            last=''
+            blob "$at" "$stored" "$size" "$id" || { damage "blob $id of $file in packs/${pack:0:2}/$pack" && continue; }
+            last=$id
+        fi
+        dd if="$tmp/blob" of="$dir/$file" oflag=seek_bytes seek="$start" conv=notrunc bs=1M status=none
+        got["$file $start"]=1
+    done
+}
+
+# leave_out writes FILE again without the row groups that are not whole.
+leave_out() {
+    local file=$1 id size f start group
+    local -A bad=()
+    while read -r id size f start group; do
+        if [ "$f" = "$file" ] && [ -z "${got["$f $start"]-}" ]; then bad[$group]=1; fi
+    done <"$tmp/wanted"
+    : >"$tmp/part"
+    while read -r id size f start group; do
+        if [ "$f" = "$file" ] && [ -z "${bad[$group]-}" ]; then
+            dd if="$2/$file" iflag=skip_bytes,count_bytes skip="$start" count="$size" bs=1M status=none >>"$tmp/part"
+        fi
+    done <"$tmp/wanted"
+    mv -- "$tmp/part" "$2/$file"
+}
+
+restore() {
+    local point=$1 dir=$2 id size file start group
+    [ "$point" != latest ] || point=$(names points | tail -n 1)
+    [ -n "$point" ] || die "there is no recovery point in $from"
+    sealed "points/$point" "$tmp/point" || die "without points/$point there is nothing to restore"
+    unseal <"$tmp/point" >"$tmp/manifest" || die "damaged, or encrypted to another identity: points/$point"
+    [ "$(jq .format "$tmp/manifest")" = 1 ] || die "points/$point has a format that this script does not know"
+    mkdir -p -- "$dir"
+    [ -z "$(ls -A -- "$dir")" ] || die "$dir is not empty"
+
+    declare -gA got=() # "FILE OFFSET" of the blobs that are in place
+    wanted >"$tmp/wanted"
+    places >"$tmp/places"
+    sort -k1,1 "$tmp/wanted" >"$tmp/w"
+    sort -k1,1 "$tmp/places" >"$tmp/p"
+    while read -r id size file start group; do
+        damage "blob $id of $file is in no index object"
+    done < <(join -v 1 "$tmp/w" "$tmp/p")
+    join "$tmp/w" "$tmp/p" | sort -k6,6 -k7,7n >"$tmp/plan"
+    fetch "$dir" <"$tmp/plan"
+
+    local -A lost=()
+    while read -r id size file start group; do
+        [ "${got["$file $start"]-}" ] || lost[$file]=1
+    done <"$tmp/wanted"
+    for file in "${!lost[@]}"; do
+        case $file in
+        [0-9]*) : >>"$dir/$file" && leave_out "$file" "$dir" && echo "rescue.sh: $(table "$file"): rows were left out" >&2 ;;
+        *) die "$file can't be put together" ;;
+        esac
+    done
+    # Every table has a file, and every file ends as pg_dump ends it.
+    while read -r file; do
+        printf '\\.\n\n\n' >>"$dir/$file"
+    done < <(jq -r '.database.tables // [] | .[] | "\(.dump_id).dat"' "$tmp/manifest")
+    [ "$damaged" = 0 ] || die "$dir is what could be saved; $damaged damaged objects and blobs were passed over"
+    echo "$dir: all of $point, every checksum right" >&2
+}
+
+table() { jq -r --arg f "$1" '.database.tables[] | select("\(.dump_id).dat" == $f) | "\(.schema).\(.name)"' "$tmp/manifest"; }
+
+case ${1-} in
+list) [ $# = 1 ] || usage; list ;;
+restore) [ $# = 3 ] || usage; restore "$2" "$3" ;;
+*) usage ;;
+esac

@@ -1,0 +1,179 @@
+package archive_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/synapse-maint/synapse-maint/storage"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+	"github.com/synapse-maint/synapse-maint/storage/dir"
+)
+
+// rescueArchive makes an archive in a folder, with one point of f.
+func rescueArchive(t *testing.T, encrypted bool, f fixture) (folder, point, identity string, s storage.Store) {
+	t.Helper()
+	root := t.TempDir()
+	folder = filepath.Join(root, "store")
+	s, err := dir.Create(folder)
+	ok(t, err)
+	k := newKeys(t)
+	if encrypted {
+		identity = filepath.Join(root, "key.txt")
+		ok(t, os.WriteFile(identity, []byte(k.owner.(*age.X25519Identity).String()+"\n"), 0o600))
+	} else {
+		k.opt.Recipients, k.opt.JobIdentity = nil, ""
+	}
+	a, err := archive.Init(t.Context(), s, k.opt)
+	ok(t, err)
+	point, err = take(t, a, f, night)
+	ok(t, err)
+	return folder, point, identity, s
+}
+
+// rescue runs the script that is in the archive.
+func rescue(t *testing.T, folder, identity string, args ...string) (string, error) {
+	t.Helper()
+	if identity != "" {
+		args = append([]string{"-i", identity}, args...)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", append([]string{filepath.Join(folder, "rescue.sh")}, args...)...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (f fixture) checkRescued(t *testing.T, folder string) {
+	t.Helper()
+	const end = "\\.\n\n\n"
+	for name, want := range map[string]string{
+		"toc.dat": string(f.toc),
+		"201.dat": string(f.a1) + string(f.a2) + end,
+		"202.dat": string(f.b1) + string(f.a1) + end,
+		"203.dat": end,
+	} {
+		got, err := os.ReadFile(filepath.Join(folder, name))
+		ok(t, err)
+		if string(got) != want {
+			t.Errorf("%s has %d bytes, not the %d that were added", name, len(got), len(want))
+		}
+	}
+}
+
+func TestRescueFromAFolder(t *testing.T) {
+	t.Parallel()
+	for _, encrypted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("encrypted=%v", encrypted), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(10)
+			folder, point, identity, _ := rescueArchive(t, encrypted, f)
+			out, err := rescue(t, folder, identity, "list")
+			if err != nil || !strings.Contains(out, point+"  2026-11-25T02:00:00Z  3 tables") {
+				t.Errorf("list: %s (%v)", out, err)
+			}
+			to := filepath.Join(t.TempDir(), "out")
+			if out, err := rescue(t, folder, identity, "restore", point, to); err != nil {
+				t.Fatalf("restore: %s (%v)", out, err)
+			}
+			f.checkRescued(t, to)
+			if out, err := rescue(t, folder, identity, "restore", "latest", to); err == nil || !strings.Contains(out, "not empty") {
+				t.Errorf("restore over something: %s (%v)", out, err)
+			}
+		})
+	}
+}
+
+func TestRescueWithoutIdentitySaysWhose(t *testing.T) {
+	t.Parallel()
+	folder, point, _, _ := rescueArchive(t, true, newFixture(10))
+	out, err := rescue(t, folder, "", "list")
+	if err != nil || !strings.Contains(out, point) {
+		t.Errorf("list: %s (%v)", out, err)
+	}
+	out, err = rescue(t, folder, "", "restore", point, filepath.Join(t.TempDir(), "out"))
+	if err == nil || !strings.Contains(out, "encrypted to age1") {
+		t.Errorf("restore: %s (%v)", out, err)
+	}
+}
+
+// flip changes one byte of a file.
+func flip(t *testing.T, path string, at int) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	ok(t, err)
+	b[at%len(b)] ^= 0x10
+	ok(t, os.Chmod(path, 0o600))
+	ok(t, os.WriteFile(path, b, 0o600))
+}
+
+func TestRescueStopsAtDamage(t *testing.T) {
+	t.Parallel()
+	for _, encrypted := range []bool{false, true} {
+		for _, pattern := range []string{"packs/*/*", "index/*", "points/*"} {
+			t.Run(fmt.Sprintf("%s encrypted=%v", strings.TrimRight(pattern, "/*"), encrypted), func(t *testing.T) {
+				t.Parallel()
+				folder, point, identity, _ := rescueArchive(t, encrypted, newFixture(10))
+				files, _ := filepath.Glob(filepath.Join(folder, pattern))
+				flip(t, files[0], 1000)
+				out, err := rescue(t, folder, identity, "restore", point, filepath.Join(t.TempDir(), "out"))
+				key, _ := filepath.Rel(folder, files[0])
+				if err == nil || !strings.Contains(out, key) {
+					t.Errorf("%s: %s (%v)", key, out, err)
+				}
+			})
+		}
+	}
+}
+
+func TestRescueLeavesDamagedRowsOut(t *testing.T) {
+	t.Parallel()
+	f := newFixture(10)
+	folder, point, identity, s := rescueArchive(t, true, f)
+	// The blob of table 201 that no other table has lies in the pack of its size.
+	a, err := archive.Open(t.Context(), s, readIdentity(t, identity)...)
+	ok(t, err)
+	p, err := a.Find(t.Context(), point)
+	ok(t, err)
+	victim := packOf(t, a, p.Manifest.Database.Tables[0].Blobs[1].ID)
+	flip(t, filepath.Join(folder, victim), -1+len(mustRead(t, filepath.Join(folder, victim))))
+
+	to := filepath.Join(t.TempDir(), "out")
+	out, err := rescue(t, folder, identity, "--skip-damaged", "restore", point, to)
+	if err == nil || !strings.Contains(out, "public.events: rows were left out") {
+		t.Errorf("%s (%v)", out, err)
+	}
+	got := mustRead(t, filepath.Join(to, "201.dat"))
+	if want := string(f.a1) + "\\.\n\n\n"; string(got) != want {
+		t.Errorf("201.dat has %d bytes, not the %d that could be saved", len(got), len(want))
+	}
+	if !bytes.HasPrefix(mustRead(t, filepath.Join(to, "202.dat")), f.b1) {
+		t.Error("202.dat, which is whole, was not restored")
+	}
+}
+
+func mustRead(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	ok(t, err)
+	return b
+}
+
+func readIdentity(t *testing.T, path string) []age.Identity {
+	t.Helper()
+	ids, err := archive.ReadIdentities(path)
+	ok(t, err)
+	return ids
+}
+
+// packOf finds the pack that has a blob, as FORMAT.md says.
+func packOf(t *testing.T, a *archive.Archive, id archive.ID) string {
+	t.Helper()
+	r, err := a.Reader(t.Context(), archive.ReaderOptions{})
+	ok(t, err)
+	return archive.PackOf(r, id)
+}
