@@ -108,6 +108,7 @@ type LoadTable struct {
 // LoadReport is what a load did, all its attempts together where the database
 // keeps that, and what was found wrong with the result.
 type LoadReport struct {
+	OID      uint32    `json:"oid"` // of the database; a stream that is begun again gets a new one
 	Rows     int64     `json:"rows"`
 	Bytes    int64     `json:"bytes"`   // of COPY text
 	Resumed  int64     `json:"resumed"` // bytes of it that an earlier attempt had loaded
