@@ -234,8 +234,10 @@ func s3Env(key, secret string) []string {
 }
 
 // URL is the store URL of a bucket.
-func (s *S3Server) URL(bucket string) string {
-	q := url.Values{"endpoint": {s.endpoint}, "region": {s3Region}, "path_style": {"true"}}
+func (s *S3Server) URL(bucket string) string { return s3URL(s.endpoint, bucket) }
+
+func s3URL(endpoint, bucket string) string {
+	q := url.Values{"endpoint": {endpoint}, "region": {s3Region}, "path_style": {"true"}}
 	return "s3://" + bucket + "?" + q.Encode()
 }
 

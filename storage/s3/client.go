@@ -18,6 +18,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 )
 
@@ -141,7 +142,7 @@ func (c Config) retryer() aws.Retryer {
 		// Many workers share the client: when all are throttled at once, each
 		// has to be allowed its own retries.
 		o.RateLimiter = ratelimit.None
-		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
+		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(brokenAnswer), retry.RetryableErrorCode{Codes: map[string]struct{}{
 			"ConditionalRequestConflict": {}, // S3: "retry the upload"
 			"OperationAborted":           {},
 			// The body was damaged on its way to the server.
@@ -149,4 +150,13 @@ func (c Config) retryer() aws.Retryer {
 			"InternalError": {}, "ServiceUnavailable": {},
 		}})
 	})
+}
+
+// brokenAnswer is for lists: their answers are read within the request, and a
+// connection that is cut there leaves half a document.
+func brokenAnswer(err error) aws.Ternary {
+	if d := (*smithy.DeserializationError)(nil); errors.As(err, &d) {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
 }

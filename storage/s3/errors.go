@@ -82,6 +82,8 @@ func (s *Store) answer(op string, err error) error {
 		return fmt.Errorf("bucket %s has no object lock: use one that was made with it, or no retention", s.config.Bucket)
 	case "SlowDown", "ServiceUnavailable":
 		return fmt.Errorf("%s is overloaded: try again later, or with fewer jobs%s", s.server, s.said(err))
+	case "":
+		return fmt.Errorf("the answer of %s can't be read%s", s.server, s.said(err))
 	default:
 		return fmt.Errorf("%s answered%s", s.server, s.said(err))
 	}
@@ -98,6 +100,9 @@ func right(op string) string {
 // said is what the server wrote: code, message and status.
 func (s *Store) said(err error) string {
 	text := code(err)
+	if d := (*smithy.DeserializationError)(nil); errors.As(err, &d) {
+		text = oneLine(d.Err)
+	}
 	if api := smithy.APIError(nil); errors.As(err, &api) && api.ErrorMessage() != "" && api.ErrorMessage() != text {
 		text += ": " + oneLine(errors.New(api.ErrorMessage()))
 	}
