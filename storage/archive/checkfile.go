@@ -94,6 +94,9 @@ func (c *checker) carryOver(ctx context.Context, rec *checkRecord) error {
 
 // lastCheck returns the newest record of a check that can be read, or nil.
 func (a *Archive) lastCheck(ctx context.Context) (*checkRecord, error) {
+	if a.keyring.locked != nil {
+		return nil, nil
+	}
 	var keys []string
 	for o, err := range a.store.List(ctx, checkPrefix) {
 		if err != nil {
@@ -104,16 +107,26 @@ func (a *Archive) lastCheck(ctx context.Context) (*checkRecord, error) {
 		}
 	}
 	slices.Reverse(keys)
-	for _, key := range keys[:min(len(keys), lastChecks)] {
-		rec, err := a.readCheck(ctx, key)
-		if err == nil {
-			return rec, nil
+	var last *checkRecord
+	for i, key := range keys[:min(len(keys), lastChecks)] {
+		// Keys of the same second are in no order: look at all of them.
+		if last != nil && keyStamp(key) != keyStamp(keys[i-1]) {
+			break
 		}
-		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNoKey) && !errors.Is(err, ErrVersion) {
+		rec, err := a.readCheck(ctx, key)
+		switch {
+		case err == nil && (last == nil || rec.Finished.After(last.Finished)):
+			last = rec
+		case err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion):
 			return nil, err
 		}
 	}
-	return nil, nil
+	return last, nil
+}
+
+func keyStamp(key string) string {
+	stamp, _, _ := strings.Cut(key, "-")
+	return stamp
 }
 
 func (a *Archive) readCheck(ctx context.Context, key string) (*checkRecord, error) {

@@ -53,6 +53,8 @@ func (w *Writer) ship() {
 	p := w.open
 	w.open = nil
 	w.uploads.Go(func() {
+		w.slots <- struct{}{}
+		defer func() { <-w.slots }()
 		if err := w.upload(p); err != nil {
 			w.cancel(err)
 		}

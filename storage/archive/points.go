@@ -17,6 +17,7 @@ import (
 const (
 	pointPrefix = "points/"
 	pointDigits = 16
+	dropTimeout = 30 * time.Second
 )
 
 // Point is a recovery point as the store lists it.
@@ -66,12 +67,32 @@ func (a *Archive) Commit(ctx context.Context, m *Manifest) (string, error) {
 	a.mu.Unlock()
 	key := sumKey(pointPrefix, m.Taken, sealed, pointDigits)
 	if err := putVerified(ctx, a.store, key, sealed, opt); err != nil {
-		if errors.Is(err, ErrCorrupt) {
-			err = errors.Join(err, a.store.Delete(context.WithoutCancel(ctx), key))
+		if dropErr := a.dropDamaged(ctx, key); dropErr != nil {
+			err = fmt.Errorf("%w; %w", err, dropErr)
 		}
 		return fail(err)
 	}
 	return strings.TrimPrefix(key, pointPrefix), nil
+}
+
+// dropDamaged removes a manifest whose put went wrong, if it is there and not
+// what was put: a point is listed only if it is whole. It does so although ctx
+// has ended.
+func (a *Archive) dropDamaged(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
+	defer cancel()
+	body, err := fetch(ctx, a.store, key)
+	sum, _ := keySum(key, pointPrefix)
+	if err == nil {
+		err = checkSum(key, body, sum)
+	}
+	if !errors.Is(err, ErrCorrupt) {
+		return nil // whole, absent, or nobody knows
+	}
+	if err := a.store.Delete(ctx, key); err != nil {
+		return fmt.Errorf("remove %s, which is damaged: %w", key, err)
+	}
+	return nil
 }
 
 // checkBlobs refuses a manifest that names what the archive does not have.

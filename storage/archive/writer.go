@@ -50,6 +50,7 @@ type Writer struct {
 	cancel  context.CancelCauseFunc
 	uploads sync.WaitGroup
 	scratch chan *scratch // one for each worker
+	slots   chan struct{} // one for each upload under way
 	free    chan []byte   // buffers of packs; nil ones are not allocated yet
 
 	packMu sync.Mutex // the open pack
@@ -115,7 +116,7 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	a.mu.Unlock()
 	w := &Writer{
 		a: a, opt: o, encoder: enc, index: x, pending: map[ID]struct{}{},
-		scratch: make(chan *scratch, o.Workers), free: make(chan []byte, o.Uploads+1),
+		scratch: make(chan *scratch, o.Workers), free: make(chan []byte, o.Uploads+1), slots: make(chan struct{}, o.Uploads),
 	}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for range o.Workers {
