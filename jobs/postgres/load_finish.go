@@ -1,0 +1,190 @@
+package postgres
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+// finish makes the database what the dump says of it as a whole, and declares
+// it complete.
+func (l *load) finish(ctx context.Context) error {
+	if err := l.quiet(ctx); err != nil {
+		return err
+	}
+	if err := l.analyzeRest(ctx); err != nil {
+		return err
+	}
+	if schema := l.schema; schema != "" && !l.q.KeepOTK {
+		if err := execute(ctx, l.lead, "TRUNCATE "+quote(schema)+"."+quote(synapse.OneTimeKeysTable)); err != nil {
+			return fmt.Errorf("empty %s: %w", synapse.OneTimeKeysTable, err)
+		}
+	}
+	if len(l.q.Only) == 0 {
+		if err := execute(ctx, l.lead, strings.Join(settle(l.q.Database, l.q.Dump), "; ")); err != nil {
+			return fmt.Errorf("set the database's own settings and privileges: %w", err)
+		}
+	}
+	// One transaction: it is complete, or it can be gone on with.
+	last := "DROP SCHEMA IF EXISTS " + bookkeeping + " CASCADE; " + markStatement(l.q.Database, markDone+l.q.Run)
+	if err := execute(ctx, l.lead, last); err != nil {
+		return fmt.Errorf("declare it complete: %w", err)
+	}
+	return nil
+}
+
+// quiet keeps the event triggers that were just restored from firing on what
+// finish does.
+func (l *load) quiet(ctx context.Context) error {
+	var n int
+	if err := l.lead.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D'").Scan(&n); err != nil || n == 0 {
+		return err
+	}
+	// Both need what creating an event trigger needs: a superuser.
+	sql := "SET session_replication_role = replica"
+	if l.version >= 170000 {
+		sql = "SET event_triggers = off"
+	}
+	return execute(ctx, l.lead, sql)
+}
+
+// analyzeRest analyses what had no rows or statistics objects when its table
+// was analysed: materialized views, partitioned tables, extended statistics.
+func (l *load) analyzeRest(ctx context.Context) error {
+	rows, err := l.lead.Query(ctx, `SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '`+bookkeeping+`')
+		AND (c.relkind IN ('m', 'p') OR EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid)) ORDER BY c.oid`)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := execute(ctx, l.lead, "ANALYZE "+name); err != nil {
+			return fmt.Errorf("analyze %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// settle returns the statements that give a database the settings, connection
+// limit and privileges that d has. Repeatable.
+func settle(name string, d synapse.Database) []string {
+	db := quote(name)
+	var out []string
+	if d.ConnectionLimit != 0 { // 0, nobody may connect, would be a strange thing to restore
+		out = append(out, fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT %d", db, d.ConnectionLimit))
+	}
+	for _, s := range d.Settings {
+		alter := "ALTER DATABASE " + db
+		if s.Role != "" {
+			alter = "ALTER ROLE " + quote(s.Role) + " IN DATABASE " + db
+		}
+		out = append(out, alter+" SET "+settingName(s.Name)+" TO "+settingValue(s))
+	}
+	return append(out, grantStatements(db, d)...)
+}
+
+// settingName quotes the parts of a setting's name ("synapse.note" has two).
+func settingName(name string) string {
+	parts := strings.Split(name, ".")
+	for i, p := range parts {
+		parts[i] = quote(p)
+	}
+	return strings.Join(parts, ".")
+}
+
+// settingValue writes a setting's value. Those that are lists of names come as
+// such a list and must not be quoted as one string (as in pg_dump's
+// variable_is_guc_list_quote).
+func settingValue(s synapse.Setting) string {
+	switch strings.ToLower(s.Name) {
+	case "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories":
+	default:
+		return literal(s.Value)
+	}
+	var items []string
+	for _, item := range splitList(s.Value) {
+		items = append(items, literal(item))
+	}
+	if len(items) == 0 {
+		return "''"
+	}
+	return strings.Join(items, ", ")
+}
+
+// splitList cuts a list of identifiers, quoted where they need it.
+func splitList(value string) []string {
+	var items []string
+	var b strings.Builder
+	quoted, any := false, false
+	flush := func() {
+		if any {
+			items = append(items, b.String())
+		}
+		b.Reset()
+		any = false
+	}
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '"' && quoted && i+1 < len(value) && value[i+1] == '"':
+			b.WriteByte('"')
+			i++
+		case c == '"':
+			quoted, any = !quoted, true
+		case c == ',' && !quoted:
+			flush()
+		case c == ' ' && !quoted:
+		default:
+			b.WriteByte(c)
+			any = true
+		}
+	}
+	flush()
+	return items
+}
+
+// buildMemory is maintenance_work_mem for one session, in kB. The server's own
+// setting is kept where it is higher. On a server of this machine each session
+// gets a share of the memory that is free; of another machine nothing is known,
+// so it stays modest.
+func (l *load) buildMemory(ctx context.Context) int64 {
+	const mb = 1024
+	kb := int64(128 * mb)
+	if l.s.local() {
+		if free := memoryAvailable(); free > 0 {
+			kb = min(max(free/int64(4*l.q.Jobs), 64*mb), 1024*mb)
+		}
+	}
+	var own int64
+	if err := l.lead.QueryRow(ctx, "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'").Scan(&own); err == nil {
+		kb = max(kb, own)
+	}
+	return kb
+}
+
+// memoryAvailable is MemAvailable of /proc/meminfo, in kB; 0 where it is not
+// known.
+func memoryAvailable() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close() //nolint:errcheck // read only
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if fields := strings.Fields(s.Text()); len(fields) > 1 && fields[0] == "MemAvailable:" {
+			kb, _ := strconv.ParseInt(fields[1], 10, 64)
+			return kb
+		}
+	}
+	return 0
+}

@@ -1,0 +1,169 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"golang.org/x/sync/errgroup"
+)
+
+// tables copies all rows and builds all indexes, on as many sessions as there
+// are jobs.
+func (l *load) tables(ctx context.Context) error {
+	if l.state.phases["tables"] {
+		l.count()
+		return nil
+	}
+	q := newQueue(l.work())
+	var done atomic.Int64
+	done.Store(l.rep.Resumed)
+	l.q.OnProgress(l.rep.Resumed, l.rep.Bytes)
+	progress := func(n int64) { l.q.OnProgress(done.Add(n), l.rep.Bytes) }
+	memory := l.buildMemory(ctx)
+
+	g, gctx := errgroup.WithContext(ctx)
+	stop := context.AfterFunc(gctx, q.stop)
+	defer stop()
+	for range l.q.Jobs {
+		g.Go(func() error {
+			w := worker{l: l, q: q, progress: progress, memory: memory}
+			return w.run(gctx)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return execute(ctx, l.lead, "INSERT INTO "+bookkeeping+".phase VALUES ('tables')")
+}
+
+// work lists what is left to do, and counts what there is in all.
+func (l *load) work() []*tableWork {
+	l.count()
+	builds := map[int][]build{}
+	for _, b := range l.toc.build {
+		if !l.state.built[b.id] {
+			builds[b.table] = append(builds[b.table], b)
+		}
+	}
+	var tables []*tableWork
+	for i, t := range l.q.Tables {
+		if !l.toc.data[t.DumpID] {
+			continue
+		}
+		w := &tableWork{LoadTable: t, index: i, builds: builds[t.DumpID], analyze: true}
+		delete(builds, t.DumpID)
+		for n, p := range t.Parts {
+			w.bytes += p.Bytes
+			switch {
+			case l.skipped(t.Table):
+			case l.state.parts[partID{t.DumpID, n}]:
+				l.rep.Resumed += p.Bytes
+			default:
+				w.parts = append(w.parts, n)
+				w.left += p.Bytes
+			}
+		}
+		tables = append(tables, w)
+	}
+	for id, b := range builds { // of tables that the point has no rows of: a finding, but not without indexes
+		tables = append(tables, &tableWork{LoadTable: synapse.LoadTable{Table: synapse.Table{DumpID: id}}, builds: b})
+	}
+	return tables
+}
+
+// count fills in what the report says of the whole.
+func (l *load) count() {
+	l.rep.Indexes = len(l.toc.build)
+	for _, t := range l.q.Tables {
+		if !l.toc.data[t.DumpID] || l.skipped(t.Table) {
+			continue
+		}
+		l.rep.Tables++
+		l.rep.Rows += t.Rows
+		for _, p := range t.Parts {
+			l.rep.Bytes += p.Bytes
+		}
+	}
+}
+
+// skipped says whether the rows of a table are left out on purpose.
+func (l *load) skipped(t synapse.Table) bool {
+	return !l.q.KeepOTK && t.Name == synapse.OneTimeKeysTable && l.schema == t.Schema
+}
+
+// worker does pieces of work on one session.
+type worker struct {
+	l        *load
+	q        *queue
+	progress func(int64)
+	memory   int64 // kB for a build
+	conn     *pgx.Conn
+}
+
+func (w *worker) run(ctx context.Context) error {
+	var err error
+	if w.conn, err = w.l.connect(ctx); err != nil {
+		return err
+	}
+	defer func() { _ = w.conn.Close(context.WithoutCancel(ctx)) }()
+	if err := execute(ctx, w.conn, fmt.Sprintf("SET maintenance_work_mem = %d", w.memory)); err != nil {
+		return err
+	}
+	for {
+		p, ok := w.q.next(w.l.q.Jobs)
+		if !ok {
+			return ctx.Err()
+		}
+		if err := w.do(ctx, p); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *worker) do(ctx context.Context, p piece) error {
+	if p.kind == copyPart {
+		return w.copyParts(ctx, p)
+	}
+	defer w.q.end(p)
+	if p.kind == buildIndex {
+		return w.build(ctx, p)
+	}
+	name := quote(p.table.Schema) + "." + quote(p.table.Name)
+	if err := execute(ctx, w.conn, "ANALYZE "+name); err != nil {
+		return fmt.Errorf("analyze %s: %w", name, err)
+	}
+	return nil
+}
+
+// build makes an index or constraint, and notes it, in one transaction.
+func (w *worker) build(ctx context.Context, p piece) error {
+	b := p.build
+	sql := fmt.Sprintf(`BEGIN; SET LOCAL max_parallel_maintenance_workers = %d; SET LOCAL default_tablespace = %s; %s;`,
+		p.helpers, literal(b.tablespace), b.sql)
+	table := literal(quote(p.table.Schema) + "." + quote(p.table.Name))
+	if p.table.Name == "" { // no rows of it
+		table = "'0'"
+	}
+	// CREATE INDEX leaves the exact number of rows that it saw in pg_class.
+	sql += fmt.Sprintf(`INSERT INTO %s.built SELECT %d, %d, coalesce((SELECT reltuples FROM pg_catalog.pg_class WHERE oid = %s::pg_catalog.regclass), -1) RETURNING rows; COMMIT`,
+		bookkeeping, b.id, b.table, table)
+	results, err := w.conn.PgConn().Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return fmt.Errorf("build %s: %w", b.name, err)
+	}
+	for _, r := range results {
+		if len(r.Rows) == 1 && len(r.Rows[0]) == 1 {
+			var rows float64
+			if _, err := fmt.Sscan(string(r.Rows[0][0]), &rows); err == nil {
+				w.l.state.saw(b.table, rows)
+			}
+		}
+	}
+	return nil
+}

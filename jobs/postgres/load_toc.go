@@ -1,0 +1,195 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/synapse-maint/synapse-maint/jobs/postgres/pgarchive"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+// outline is a table of contents, sorted into what a load does one after the
+// other. The IDs are pg_dump's dump IDs.
+type outline struct {
+	version int               // major of the pg_dump that wrote it
+	entries []pgarchive.Entry // in the archive's order
+	byID    map[int]*pgarchive.Entry
+	pre     []int        // schema before the rows: one script
+	build   []build      // indexes and constraints, each as soon as its table's rows are in
+	post    []int        // all the rest: one script
+	data    map[int]bool // TABLE DATA entries that are wanted
+	skipped []string     // what a selection of tables leaves out though it concerns them
+	partial bool         // only some tables are wanted
+}
+
+// build is an index or constraint of one table.
+type build struct {
+	id         int
+	table      int // dump ID of the TABLE DATA entry
+	name       string
+	sql        string
+	tablespace string
+	// alone: it takes a lock that other builds on the table would wait for, or
+	// deadlock with. ADD CONSTRAINT does, and CREATE INDEX followed by an ALTER
+	// TABLE (CLUSTER ON, REPLICA IDENTITY).
+	alone bool
+}
+
+// newOutline reads a directory archive's toc.dat. only selects tables, as
+// schema.name or name; empty selects everything.
+func newOutline(toc []byte, only []string) (*outline, error) {
+	a, err := pgarchive.Parse(toc)
+	if err != nil {
+		return nil, fmt.Errorf("read the table of contents: %w", err)
+	}
+	o := &outline{entries: a.Entries, byID: map[int]*pgarchive.Entry{}, data: map[int]bool{}, partial: len(only) > 0}
+	for i := range o.entries {
+		o.byID[o.entries[i].ID] = &o.entries[i]
+	}
+	want, err := o.selected(only)
+	if err != nil {
+		return nil, err
+	}
+	o.sort(want)
+	return o, nil
+}
+
+// sort puts every wanted entry into its phase. As pg_restore does it, an entry
+// of no section (comments, privileges, security labels) belongs to the section
+// of what precedes it.
+func (o *outline) sort(want func(id int) bool) {
+	section := pgarchive.PreData
+	dataOf := o.tableData()
+	for i := range o.entries {
+		e := &o.entries[i]
+		if e.Section != pgarchive.None {
+			section = e.Section
+		}
+		if !want(e.ID) || special(e) {
+			continue
+		}
+		switch {
+		case e.Desc == "TABLE DATA":
+			o.data[e.ID] = true
+		case section == pgarchive.PreData:
+			o.pre = append(o.pre, e.ID)
+		default:
+			if b, ok := o.buildOf(e, dataOf); ok {
+				o.build = append(o.build, b)
+				continue
+			}
+			o.post = append(o.post, e.ID)
+		}
+	}
+}
+
+// special says whether the entry is a setting or the database itself, which
+// pg_restore deals with without being told.
+func special(e *pgarchive.Entry) bool {
+	switch e.Desc {
+	case "ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES":
+		return true
+	}
+	return (e.Desc == "COMMENT" || e.Desc == "ACL" || e.Desc == "SECURITY LABEL") && strings.HasPrefix(e.Tag, "DATABASE ")
+}
+
+// tableData maps TABLE entries to their TABLE DATA entries.
+func (o *outline) tableData() map[int]int {
+	type name struct{ schema, name string }
+	tables := map[name]int{}
+	for i := range o.entries {
+		if e := &o.entries[i]; e.Desc == "TABLE" {
+			tables[name{e.Namespace, e.Tag}] = e.ID
+		}
+	}
+	data := map[int]int{}
+	for i := range o.entries {
+		if e := &o.entries[i]; e.Desc == "TABLE DATA" {
+			if t, ok := tables[name{e.Namespace, e.Tag}]; ok {
+				data[t] = e.ID
+			}
+		}
+	}
+	return data
+}
+
+// buildOf says whether an entry can be built as soon as one table's rows are
+// in. Whatever hangs on more than that, as an index of a partitioned table
+// does, is left to the script of the rest.
+func (o *outline) buildOf(e *pgarchive.Entry, dataOf map[int]int) (build, bool) {
+	if e.Desc != "INDEX" && e.Desc != "CONSTRAINT" {
+		return build{}, false
+	}
+	var tables []int
+	for _, d := range e.Deps {
+		if t, ok := dataOf[d]; ok {
+			tables = append(tables, t)
+		}
+	}
+	if len(tables) != 1 {
+		return build{}, false
+	}
+	return build{
+		id: e.ID, table: tables[0], name: e.Tag, sql: e.Defn, tablespace: e.Tablespace,
+		alone: e.Desc == "CONSTRAINT" || strings.Contains(e.Defn, "ALTER TABLE"),
+	}, true
+}
+
+// list is a list file for pg_restore -L.
+func list(ids []int) []byte {
+	var b strings.Builder
+	for _, id := range ids {
+		fmt.Fprintf(&b, "%d;\n", id)
+	}
+	return []byte(b.String())
+}
+
+// rowless returns the tables that the archive has rows of, but the recovery
+// point has not.
+func (o *outline) rowless(tables []synapse.LoadTable) []string {
+	have := map[int]bool{}
+	for _, t := range tables {
+		have[t.DumpID] = true
+	}
+	var missing []string
+	for i := range o.entries {
+		if e := &o.entries[i]; o.data[e.ID] && !have[e.ID] {
+			missing = append(missing, e.Namespace+"."+e.Tag)
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+// owns says whether the archive makes the table, so that its rows are all the
+// archive's. Otherwise an extension makes it.
+func (o *outline) owns(t synapse.Table) bool {
+	for i := range o.entries {
+		if e := &o.entries[i]; e.Desc == "TABLE" && e.Namespace == t.Schema && e.Tag == t.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// synapseSchema is the schema that holds Synapse's tables; empty where the
+// database is not Synapse's.
+func (o *outline) synapseSchema() string {
+	bySchema := map[string][]string{}
+	for i := range o.entries {
+		if e := &o.entries[i]; e.Desc == "TABLE" {
+			bySchema[e.Namespace] = append(bySchema[e.Namespace], e.Tag)
+		}
+	}
+	var found []string
+	for schema, tables := range bySchema {
+		if synapse.IsSynapse(tables) {
+			found = append(found, schema)
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return slices.Min(found)
+}
