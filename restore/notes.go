@@ -101,3 +101,17 @@ func must[T any](run *jobs.Run, step string) (T, error) {
 func swapOf(run *jobs.Run) (synapse.Swap, bool, error) {
 	return read[synapse.Swap](run, swap)
 }
+
+// loaded is the database that a run made. A load of a stream that is begun
+// again makes it anew.
+func loaded(run *jobs.Run) (created, error) {
+	made, err := must[created](run, create)
+	if err != nil {
+		return made, err
+	}
+	report, ok, err := read[synapse.LoadReport](run, load)
+	if ok && report.OID != 0 {
+		made.OID = report.OID
+	}
+	return made, err
+}

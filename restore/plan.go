@@ -55,9 +55,12 @@ func (j *Job) survey(ctx context.Context, run *jobs.Run, b *Blueprint) error {
 	if b.Server, err = j.Server.Inspect(ctx, j.question(slot(run.RunID))); err != nil {
 		return err
 	}
-	made, isMade, err := read[created](run, create)
-	if err != nil {
-		return err
+	var made created
+	isMade := has(run, create)
+	if isMade {
+		if made, err = loaded(run); err != nil {
+			return err
+		}
 	}
 	if isMade && b.Server.LiveOID == made.OID && j.Mode != synapse.ModeBeside {
 		return nil // swapped already, though perhaps not journalled: nothing can stand in the way any more

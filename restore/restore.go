@@ -37,9 +37,11 @@ type Options struct {
 // Job is a restore.
 type Job struct {
 	Options
-	dump    synapse.Database
-	damaged damage // found by the last Blueprint
-	toc     []byte
+	dump synapse.Database
+	// partBytes is what a new run cuts parts by.
+	partBytes int64
+	damaged   damage // found by the last Blueprint
+	toc       []byte
 }
 
 // New returns the restore, or why the request or the recovery point can't be
@@ -52,7 +54,7 @@ func New(o Options) (*Job, error) {
 	case m == nil || m.Database == nil:
 		return nil, fmt.Errorf("restore of point %s: it holds no database", o.Recovery.ID)
 	}
-	j := &Job{Options: o}
+	j := &Job{Options: o, partBytes: partBytes}
 	j.Point = o.Recovery.ID
 	if err := j.Request.check(); err != nil {
 		return nil, err

@@ -107,18 +107,14 @@ func (r Request) result() string {
 	return r.Live
 }
 
-// leftovers are a run's databases that are not live and not what it was asked
-// to make.
+// leftovers are a run's databases that are not live, not what it was asked to
+// make, and not put aside by a later restore: that one answers for them.
 func leftovers(run *jobs.Run, asked Request, found []synapse.Found) ([]Leftover, error) {
-	made, _, err := read[created](run, create)
+	end, _, err := read[settled](run, settle)
 	if err != nil {
 		return nil, err
 	}
-	end, ended, err := read[settled](run, settle)
-	if err != nil {
-		return nil, err
-	}
-	swapped, _, err := swapOf(run)
+	done, swapped, err := swapOf(run)
 	if err != nil {
 		return nil, err
 	}
@@ -128,21 +124,23 @@ func leftovers(run *jobs.Run, asked Request, found []synapse.Found) ([]Leftover,
 		left := Leftover{Name: f.Name, OID: f.OID, Size: f.Size}
 		switch {
 		case asked.Live != "" && f.Name == asked.Live:
-			continue
-		case swapped.OldOID != 0 && f.OID == swapped.OldOID:
-			left.What, left.KeptTill = leftOld, end.KeptTill
-		case swapped.NewOID != 0 && f.OID == swapped.NewOID:
-			left.What = leftNew
-		case ended && asked.Mode == synapse.ModeBeside:
-			continue // it is what was asked for
-		case f.OID == made.OID && made.OID != 0, f.Run == name && f.Name == asked.loadName(name):
+		case swapped && has(run, undone):
+			if f.OID == done.NewOID && f.Name == done.NewName {
+				left.What = leftNew
+			}
+		case swapped:
+			if f.OID == done.OldOID && f.Name == done.OldName {
+				left.What, left.KeptTill = leftOld, end.KeptTill
+			}
+		case has(run, settle): // beside: it is what was asked for
+		case f.Run == name && f.Name == asked.loadName(name):
 			left.What = leftLoaded
 		case f.Run == name && f.Name == derived(asked.Live, "rehearsal", name):
 			left.What = leftRehearsal
-		default:
-			continue
 		}
-		all = append(all, left)
+		if left.What != "" {
+			all = append(all, left)
+		}
 	}
 	return all, nil
 }

@@ -98,6 +98,16 @@ func TestStatusSaysWhatIsLiveAndWhatToDo(t *testing.T) {
 			[]synapse.Found{live, loaded}, "it was undone", "restored, then swapped back: " + made.Database, "drop",
 		},
 		{
+			"a later restore put the result aside", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end),
+			[]synapse.Found{{Name: "s", OID: 40}, {Name: "s_before_later", OID: 20, Run: run}, {Name: done.OldName, OID: 10}},
+			"done", "live before the restore: s_before_" + run, "undo drop",
+		},
+		{
+			"a later restore put aside what was undone", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end, undone, end),
+			[]synapse.Found{{Name: "s", OID: 40}, {Name: "s_before_later", OID: 10}, loaded},
+			"it was undone", "restored, then swapped back: " + made.Database, "drop",
+		},
+		{
 			"dropped", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end, dropped, end),
 			[]synapse.Found{after[0]}, "it was dropped", "", "",
 		},

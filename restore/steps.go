@@ -38,7 +38,7 @@ func (j *Job) provesAll() bool {
 
 // prepare fixes what the later steps build on.
 func (j *Job) prepare(ctx context.Context, b *Blueprint) (any, error) {
-	note := prepared{PartBytes: partBytes, LiveOID: b.Server.LiveOID, Owner: j.Owner}
+	note := prepared{PartBytes: j.partBytes, LiveOID: b.Server.LiveOID, Owner: j.Owner}
 	if note.Owner == "" && j.Mode != synapse.ModeBeside {
 		note.Owner = b.Server.LiveOwner
 	}
@@ -94,7 +94,7 @@ func (j *Job) rehearse(ctx context.Context, run *jobs.Run) (any, error) {
 // withoutEmptiness leaves out what can't be so in a database without rows.
 func withoutEmptiness(bad []synapse.Finding) []synapse.Finding {
 	return slices.DeleteFunc(bad, func(f synapse.Finding) bool {
-		return f.Name == "schema version" || f.Name == "schema compat version"
+		return f.Name == "Synapse: schema version" || f.Name == "Synapse: schema compat version"
 	})
 }
 
@@ -209,7 +209,7 @@ func (j *Job) swap(ctx context.Context, run *jobs.Run) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, err := must[created](run, create)
+	made, err := loaded(run)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +232,7 @@ func (j *Job) swap(ctx context.Context, run *jobs.Run) (any, error) {
 
 // settle looks once more at what bears the name, and says what is left to do.
 func (j *Job) settle(ctx context.Context, run *jobs.Run) (any, error) {
-	made, err := must[created](run, create)
+	made, err := loaded(run)
 	if err != nil {
 		return nil, err
 	}
