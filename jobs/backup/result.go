@@ -1,0 +1,66 @@
+package backup
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// Result is what a backup did. Stored data (the note of its last step).
+type Result struct {
+	Point    string    `json:"point"` // ID
+	Taken    time.Time `json:"taken"`
+	Database string    `json:"database"`
+	Server   int       `json:"server_version"` // server_version_num
+	Tables   int       `json:"tables"`
+	Rows     int64     `json:"rows"`
+	Logical  int64     `json:"logical"` // bytes the point holds, plain
+	New      int64     `json:"new"`     // of these, plain bytes that the archive did not have
+	Stored   int64     `json:"stored"`  // bytes added to the store
+	Seconds  float64   `json:"seconds"`
+	Stream   string    `json:"stream,omitempty"` // why the database is one stream
+	Warnings []string  `json:"warnings,omitempty"`
+}
+
+// ResultOf returns the result of a run that is done.
+func ResultOf(run *jobs.Run) (Result, error) {
+	var r Result
+	return r, run.Note(stepCommit, &r)
+}
+
+func resultOf(point string, m *archive.Manifest) Result {
+	r := Result{
+		Point: point, Taken: m.Taken, Seconds: m.Finished.Sub(m.Started).Seconds(),
+		Tables: len(m.Database.Tables), Rows: rows(m.Database), Stream: m.Database.Reason,
+		Logical: m.Sizes.Logical, New: m.Sizes.New, Stored: m.Sizes.Stored,
+	}
+	var db synapse.Database
+	if json.Unmarshal(m.Database.Info, &db) == nil { // it is for people, and may be of a later version
+		r.Database, r.Server = db.Name, db.Version
+	}
+	return r
+}
+
+func rows(d *archive.Database) (n int64) {
+	for _, t := range d.Tables {
+		n += t.Rows
+	}
+	return n
+}
+
+// logical is how many bytes the database part holds.
+func logical(d *archive.Database) (n int64) {
+	for _, b := range d.TOC {
+		n += b.Size
+	}
+	for _, t := range d.Tables {
+		n += t.Bytes
+	}
+	for _, b := range d.Stream {
+		n += b.Size
+	}
+	return n
+}
