@@ -134,7 +134,7 @@ func (j *Job) load(ctx context.Context, run *jobs.Run) (any, error) {
 		q.Stream = func(ctx context.Context, yield func([]byte) error) error {
 			return stream(ctx, j.Reader, "the dump", s, yield)
 		}
-	} else if err := j.tables(&q, plan); err != nil {
+	} else if err := j.tables(ctx, &q, plan); err != nil {
 		return nil, err
 	}
 	report, err := j.Server.Load(ctx, q)
@@ -151,7 +151,7 @@ func (j *Job) progress(done, total int64) {
 }
 
 // tables fills in the tables and how to fetch their parts.
-func (j *Job) tables(q *synapse.LoadRequest, plan prepared) error {
+func (j *Job) tables(ctx context.Context, q *synapse.LoadRequest, plan prepared) error {
 	var all [][]part
 	for _, t := range j.wanted() {
 		if slices.Contains(plan.Skipped, tableName(t)) {
@@ -164,9 +164,18 @@ func (j *Job) tables(q *synapse.LoadRequest, plan prepared) error {
 		all = append(all, parts)
 		q.Tables = append(q.Tables, loadTable(t, parts))
 	}
+	tables, kept := q.Tables, small(ctx, j.Reader, all)
 	q.Fetch = func(ctx context.Context, table, p int, yield func([]byte) error) error {
-		t := q.Tables[table]
-		return stream(ctx, j.Reader, fmt.Sprintf("table %s.%s", t.Schema, t.Name), all[table][p].blobs, yield)
+		list := all[table][p].blobs
+		if pieces, ok := cached(kept, list); ok {
+			for _, data := range pieces {
+				if err := yield(data); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		return stream(ctx, j.Reader, "table "+tables[table].Schema+"."+tables[table].Name, list, yield)
 	}
 	return nil
 }

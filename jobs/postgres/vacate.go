@@ -1,0 +1,80 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+// Vacate drops a live database, whatever is in it: the caller has the
+// operator's word. The name must still be that of the OID. One that is gone is
+// fine. Sessions on it are ended if terminate is set, else they are a refusal.
+func (s *Server) Vacate(ctx context.Context, name string, oid uint32, terminate bool) error {
+	c, err := s.admin(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	r, ok, err := databaseByOID(ctx, c, oid)
+	if err != nil || !ok {
+		return err
+	}
+	if r.Name != name {
+		return fmt.Errorf("drop the live database %s: the database with OID %d is called %s now; nothing was dropped", name, oid, r.Name)
+	}
+	sql := "DROP DATABASE " + quote(name)
+	if terminate {
+		sql += " WITH (FORCE)" // since 13
+	}
+	err = execute(ctx, c, sql)
+	var said *pgconn.PgError
+	if errors.As(err, &said) && said.Code == "55006" && !terminate { // object_in_use
+		return fmt.Errorf("drop the live database %s: sessions hold it; stop Synapse, or end them with --terminate-sessions; nothing was dropped", name)
+	}
+	if err != nil {
+		return fmt.Errorf("drop the live database %s: %w", name, err)
+	}
+	return nil
+}
+
+// Databases lists the databases that one can connect to, by name, with the runs
+// whose marks they bear.
+func (s *Server) Databases(ctx context.Context) ([]synapse.Found, error) {
+	c, err := s.admin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	rows, err := c.Query(ctx, `SELECT d.oid, d.datname,
+		CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE -1 END,
+		coalesce(shobj_description(d.oid, 'pg_database'), '')
+		FROM pg_catalog.pg_database d WHERE NOT d.datistemplate AND d.datallowconn ORDER BY d.datname`)
+	if err != nil {
+		return nil, fmt.Errorf("list the databases: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f synapse.Found, err error) {
+		var comment string
+		err = row.Scan(&f.OID, &f.Name, &f.Size, &comment)
+		f.Run = runOf(comment)
+		return f, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the databases: %w", err)
+	}
+	return found, nil
+}
+
+// runOf is the run whose mark a comment is; empty if it is none.
+func runOf(comment string) string {
+	for _, mark := range []string{markLoading, markDone} {
+		if run, ok := strings.CutPrefix(comment, mark); ok {
+			return run
+		}
+	}
+	return ""
+}
