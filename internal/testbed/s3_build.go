@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -132,4 +133,31 @@ func (s *S3Server) removeBucket(t testing.TB, name string) {
 			t.Error(err)
 		}
 	}
+}
+
+// Retention describes an object's lock: "MODE until TIME".
+func (s *S3Server) Retention(t testing.TB, bucket, key string) (string, error) {
+	t.Helper()
+	out, err := s.client().GetObjectRetention(t.Context(), &s3.GetObjectRetentionInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s until %s", out.Retention.Mode, out.Retention.RetainUntilDate.UTC().Format(time.RFC3339)), nil
+}
+
+// DeleteVersions tries to delete all versions of an object for good, as an
+// intruder would.
+func (s *S3Server) DeleteVersions(t testing.TB, bucket, key string) error {
+	t.Helper()
+	out, err := s.client().ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &key})
+	if err != nil {
+		return err
+	}
+	for _, v := range out.Versions {
+		_, err := s.client().DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: v.Key, VersionId: v.VersionId})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

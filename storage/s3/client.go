@@ -18,7 +18,6 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 )
 
@@ -35,7 +34,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	c.Prefix = strings.Trim(c.Prefix, "/")
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(c.Region), awsconfig.WithLogger(logging.Nop{}))
 	if err != nil {
-		return nil, fmt.Errorf("open s3://%s: AWS configuration: %s", c.Bucket, oneLine(err))
+		return nil, fmt.Errorf("open s3://%s: AWS configuration: %s", c.Bucket, oneLine(err.Error()))
 	}
 	cfg.Region = cmp.Or(cfg.Region, "us-east-1")
 	if cfg.Credentials == nil {
@@ -57,7 +56,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 
 func noCredentials(c Config, err error) error {
 	return fmt.Errorf("open s3://%s: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role (%s)",
-		c.Bucket, oneLine(err))
+		c.Bucket, oneLine(err.Error()))
 }
 
 // nameServer finds out where requests go, for error texts and to check what
@@ -155,7 +154,7 @@ func (c Config) retryer() aws.Retryer {
 // brokenAnswer is for lists: their answers are read within the request, and a
 // connection that is cut there leaves half a document.
 func brokenAnswer(err error) aws.Ternary {
-	if d := (*smithy.DeserializationError)(nil); errors.As(err, &d) {
+	if status(err) == http.StatusOK && code(err) == "" {
 		return aws.TrueTernary
 	}
 	return aws.UnknownTernary

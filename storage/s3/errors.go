@@ -78,15 +78,23 @@ func (s *Store) answer(op string, err error) error {
 			s.config.Bucket, bucketRegion(err), s.said(err))
 	case "InvalidObjectState":
 		return fmt.Errorf("the object is in an archive storage class: restore it to a readable one first%s", s.said(err))
-	case "ObjectLockConfigurationNotFoundError", "InvalidBucketObjectLockConfiguration":
-		return fmt.Errorf("bucket %s has no object lock: use one that was made with it, or no retention", s.config.Bucket)
 	case "SlowDown", "ServiceUnavailable":
 		return fmt.Errorf("%s is overloaded: try again later, or with fewer jobs%s", s.server, s.said(err))
 	case "":
 		return fmt.Errorf("the answer of %s can't be read%s", s.server, s.said(err))
 	default:
+		if lacksObjectLock(err) {
+			return fmt.Errorf("bucket %s has no object lock: use one that was made with it, or no retention", s.config.Bucket)
+		}
 		return fmt.Errorf("%s answered%s", s.server, s.said(err))
 	}
+}
+
+// lacksObjectLock knows the answer to a put with retention in a bucket without
+// it, which has no code of its own.
+func lacksObjectLock(err error) bool {
+	api := smithy.APIError(nil)
+	return errors.As(err, &api) && strings.Contains(strings.ReplaceAll(api.ErrorMessage(), " ", ""), "ObjectLockConfiguration")
 }
 
 // right names the permission that an operation needs.
@@ -100,28 +108,28 @@ func right(op string) string {
 // said is what the server wrote: code, message and status.
 func (s *Store) said(err error) string {
 	text := code(err)
-	if d := (*smithy.DeserializationError)(nil); errors.As(err, &d) {
-		text = oneLine(d.Err)
+	if r := (*smithyhttp.ResponseError)(nil); text == "" && errors.As(err, &r) {
+		text = r.Err.Error()
 	}
 	if api := smithy.APIError(nil); errors.As(err, &api) && api.ErrorMessage() != "" && api.ErrorMessage() != text {
-		text += ": " + oneLine(errors.New(api.ErrorMessage()))
+		text += ": " + api.ErrorMessage()
 	}
 	return fmt.Sprintf(" (%s, HTTP %d)", s.redact(strings.TrimPrefix(text, ": ")), status(err))
 }
 
-// redact removes the credentials from what a server wrote: some repeat what
-// they were sent.
+// redact makes one line of what a server wrote and removes the credentials from
+// it: some repeat what they were sent.
 func (s *Store) redact(text string) string {
 	c, err := s.client.Options().Credentials.Retrieve(context.Background()) // cached
-	if err != nil {
-		return "not shown: the credentials can't be told from it"
+	if err != nil {                                                         // the words of a server can't be checked then
+		return "its text is not shown"
 	}
 	for _, secret := range []string{c.SecretAccessKey, c.SessionToken, c.AccessKeyID} {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}
 	}
-	return text
+	return oneLine(text)
 }
 
 // connection explains why there was no answer.
@@ -136,13 +144,13 @@ func (s *Store) connection(err error) error {
 	}
 	text := ""
 	if u := (*url.Error)(nil); errors.As(err, &u) {
-		text = ": " + oneLine(u.Err)
+		text = ": " + oneLine(u.Err.Error())
 	}
 	if t := (interface{ Timeout() bool })(nil); errors.As(err, &t) && t.Timeout() {
 		return fmt.Errorf("no answer from %s for %s%s", s.server, s.config.Timeout, text)
 	}
 	if text == "" {
-		text = ": " + s.redact(oneLine(err))
+		text = ": " + s.redact(err.Error())
 	}
 	return fmt.Errorf("no connection to %s%s", s.server, text)
 }
@@ -205,8 +213,8 @@ func serverTime(m middleware.Metadata) time.Time {
 	return time.Now()
 }
 
-func oneLine(err error) string {
-	text := strings.Join(strings.Fields(err.Error()), " ")
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > 300 {
 		text = strings.ToValidUTF8(text[:300], "") + "…"
 	}
