@@ -123,7 +123,7 @@ func (o *outline) buildOf(e *pgarchive.Entry, dataOf map[int]int) (build, bool) 
 	}
 	var tables []int
 	for _, d := range e.Deps {
-		if t, ok := dataOf[d]; ok {
+		if t, ok := dataOf[d]; ok && !slices.Contains(tables, t) { // a column each: many times the same
 			tables = append(tables, t)
 		}
 	}
