@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
@@ -40,33 +41,74 @@ func (d *damage) blame(table, why string) {
 
 // proveBlobs reads every blob of the point and compares it with its name. It
 // returns what is damaged and how many plain bytes were read; errors are those
-// of the store.
+// of the store. Each worker holds what [archive.Reader.Blobs] does.
 func proveBlobs(ctx context.Context, r *archive.Reader, m *archive.Manifest, workers int) (found damage, read int64, err error) {
+	uses := usesOf(m)
+	ids := make([]archive.ID, 0, len(uses))
+	for id := range uses {
+		ids = append(ids, id)
+	}
+	ids = r.Near(ids)
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(workers, 1))
-	prove := func(list []archive.Blob, blame func(why string)) {
-		for _, b := range list {
-			g.Go(func() error {
-				plain, err := r.Blob(ctx, b.ID)
-				mu.Lock()
-				defer mu.Unlock()
-				read += int64(len(plain))
-				if isDamage(err) {
-					blame(err.Error())
-					return nil
+	for share := range slices.Chunk(ids, len(ids)/max(workers, 1)+1) {
+		g.Go(func() error {
+			i := 0
+			for plain, err := range r.Blobs(ctx, share) {
+				if err != nil && !isDamage(err) {
+					return err
 				}
-				return err
-			})
-		}
-	}
-	essential := func(why string) { found.essential = why }
-	prove(m.Database.TOC, essential)
-	prove(m.Database.Stream, essential)
-	for _, t := range m.Database.Tables {
-		prove(t.Blobs, func(why string) { found.blame(tableName(t), why) })
+				mu.Lock()
+				read += int64(len(plain))
+				for _, u := range uses[share[i]] {
+					found.judge(u, int64(len(plain)), err)
+				}
+				mu.Unlock()
+				i++
+			}
+			return ctx.Err()
+		})
 	}
 	return found, read, g.Wait()
+}
+
+// use is a place where a point names a blob.
+type use struct {
+	part string // a table's name, or one of the parts that are none
+	size int64
+}
+
+func usesOf(m *archive.Manifest) map[archive.ID][]use {
+	uses := map[archive.ID][]use{}
+	add := func(part string, list []archive.Blob) {
+		for _, b := range list {
+			uses[b.ID] = append(uses[b.ID], use{part, b.Size})
+		}
+	}
+	add(partTOC, m.Database.TOC)
+	add(partStream, m.Database.Stream)
+	for _, t := range m.Database.Tables {
+		add(tableName(t), t.Blobs)
+	}
+	return uses
+}
+
+// judge notes what is wrong with a blob for one that uses it.
+func (d *damage) judge(u use, size int64, err error) {
+	why := ""
+	switch {
+	case err != nil:
+		why = err.Error()
+	case size != u.size:
+		why = fmt.Sprintf("a blob has %d bytes, the recovery point promises %d", size, u.size)
+	default:
+		return
+	}
+	if u.part == partTOC || u.part == partStream {
+		d.essential = u.part + ": " + why
+		return
+	}
+	d.blame(u.part, why)
 }
 
 // isDamage says whether an error of a read is the archive's state and not the

@@ -6,8 +6,8 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 )
 
-// Loader makes and fills databases on the server to restore to.
-type Loader interface {
+// loader makes and fills databases on the server to restore to.
+type loader interface {
 	// Inspect says whether a restore can work. It reads only.
 	Inspect(ctx context.Context, q synapse.Request) (synapse.Inspection, error)
 	// Create makes an empty database like the dump's, marked with the run. One
@@ -19,9 +19,9 @@ type Loader interface {
 	Load(ctx context.Context, q synapse.LoadRequest) (synapse.LoadReport, error)
 }
 
-// Swapper renames and drops databases, each named by its OID, so that a
+// swapper renames and drops databases, each named by its OID, so that a
 // repeated call can't hit another one.
-type Swapper interface {
+type swapper interface {
 	// Swap renames the live database aside and the new one into its place.
 	// Repeated after it was done it returns the same.
 	Swap(ctx context.Context, q synapse.SwapRequest) (synapse.Swap, error)
@@ -41,6 +41,6 @@ type Swapper interface {
 // Server is a PostgreSQL server to restore to. It is implemented by
 // jobs/postgres.
 type Server interface {
-	Loader
-	Swapper
+	loader
+	swapper
 }

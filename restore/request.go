@@ -111,9 +111,9 @@ func derived(live, what, run string) string {
 	return head + tail
 }
 
-// Unfinished returns the homeserver's restores that can still be resumed,
+// unfinished returns the homeserver's restores that can still be resumed,
 // newest first.
-func Unfinished(ctx context.Context, j jobs.Journal, homeserver string) ([]*jobs.Run, error) {
+func unfinished(ctx context.Context, j jobs.Journal, homeserver string) ([]*jobs.Run, error) {
 	var open []*jobs.Run
 	for run, err := range j.Runs(ctx, homeserver, JobName) {
 		if run == nil && err != nil {
@@ -137,7 +137,7 @@ func resumable(run *jobs.Run) bool {
 // request, or a new one. Unfinished restores of other requests are returned
 // beside it, so that they can be mentioned.
 func (j *Job) ID(ctx context.Context, journal jobs.Journal) (id jobs.RunID, others []*jobs.Run, err error) {
-	open, err := Unfinished(ctx, journal, j.homeserver())
+	open, err := unfinished(ctx, journal, j.homeserver())
 	if err != nil {
 		return id, nil, err
 	}

@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -53,6 +54,32 @@ func Status(run *jobs.Run, found []synapse.Found) (Standing, error) {
 	}
 	s.explain(run)
 	return s, nil
+}
+
+// String is the standing as a person reads it.
+func (s Standing) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s of point %s): %s\n", s.Run, s.Request.Mode, s.Request.Point, s.Says)
+	if s.Step != "" {
+		fmt.Fprintf(&b, "  %-8s %s, next step %s\n", "state", s.State, s.Step)
+	}
+	if s.Error != "" {
+		fmt.Fprintf(&b, "  %-8s %s\n", "error", s.Error)
+	}
+	for _, l := range s.Leftovers {
+		text := fmt.Sprintf("%s, %s", l.Name, l.What)
+		if l.Size >= 0 {
+			text += ", " + size(l.Size)
+		}
+		if !l.KeptTill.IsZero() {
+			text += ", kept until " + l.KeptTill.UTC().Format(minute)
+		}
+		fmt.Fprintf(&b, "  %-8s %s\n", "left", text)
+	}
+	for _, n := range s.Next {
+		fmt.Fprintf(&b, "  %-8s %s\n", "next", n)
+	}
+	return b.String()
 }
 
 // explain fills in Says and Next.

@@ -152,3 +152,23 @@ func TestStatusSaysWhatIsLiveAndWhatToDo(t *testing.T) {
 		})
 	}
 }
+
+func TestStandingText(t *testing.T) {
+	t.Parallel()
+	s := Standing{
+		Run: "restore-20261125T020000Z", Request: Request{Mode: synapse.ModeSwap, Point: "p"}, State: jobs.Failed, Step: load,
+		Error: "load: connection refused", Says: "unfinished; no live database was touched",
+		Next:      []string{"restore resume restore-20261125T020000Z: go on where it stopped"},
+		Leftovers: []Leftover{{Name: "s_restore_x", What: leftLoaded, Size: 3 << 20}, {Name: "s_before_x", What: leftOld, Size: -1, KeptTill: keptTill}},
+	}
+	const want = `restore-20261125T020000Z (swap of point p): unfinished; no live database was touched
+  state    failed, next step load
+  error    load: connection refused
+  left     s_restore_x, loaded, not live, 3.0 MiB
+  left     s_before_x, live before the restore, kept until 2026-11-28 02:00 UTC
+  next     restore resume restore-20261125T020000Z: go on where it stopped
+`
+	if got := s.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
