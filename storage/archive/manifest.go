@@ -66,8 +66,15 @@ type Blob struct {
 	Open bool  `json:"open,omitempty"` // its last row goes on in the next blob
 }
 
-// parts yields the lists of blobs a manifest names, each with a name for
-// people: a table's, or what else it is.
+func (m *Manifest) tables() []Table {
+	if m.Database == nil {
+		return nil
+	}
+	return m.Database.Tables
+}
+
+// parts yields the lists of blobs a manifest names, each with the name that
+// reports call it by: schema.table, "table of contents", "pg_dump stream".
 func (m *Manifest) parts() iter.Seq2[string, []Blob] {
 	return func(yield func(string, []Blob) bool) {
 		if m.Database == nil {

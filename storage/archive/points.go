@@ -106,6 +106,15 @@ func (a *Archive) checkBlobs(ctx context.Context, m *Manifest) error {
 			return err
 		}
 	}
+	for _, t := range m.tables() {
+		var sum int64
+		for _, b := range t.Blobs {
+			sum += b.Size
+		}
+		if sum != t.Bytes {
+			return fmt.Errorf("%s.%s: %d bytes, but its blobs have %d", t.Schema, t.Name, t.Bytes, sum)
+		}
+	}
 	for part, blobs := range m.parts() {
 		for _, b := range blobs {
 			if !x.has(b.ID) {

@@ -26,7 +26,7 @@ func rescueArchive(t *testing.T, encrypted bool, f fixture) (folder, point, iden
 	k := newKeys(t)
 	if encrypted {
 		identity = filepath.Join(root, "key.txt")
-		ok(t, os.WriteFile(identity, []byte(k.owner.(*age.X25519Identity).String()+"\n"), 0o600))
+		writeIdentity(t, identity, k)
 	} else {
 		k.opt.Recipients, k.opt.JobIdentity = nil, ""
 	}
@@ -35,6 +35,11 @@ func rescueArchive(t *testing.T, encrypted bool, f fixture) (folder, point, iden
 	point, err = take(t, a, f, night)
 	ok(t, err)
 	return folder, point, identity, s
+}
+
+func writeIdentity(t *testing.T, path string, k keys) {
+	t.Helper()
+	ok(t, os.WriteFile(path, []byte(k.owner.(*age.X25519Identity).String()+"\n"), 0o600))
 }
 
 // rescue runs the script that is in the archive.
