@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -122,6 +123,9 @@ func (c *copying) copyRange(ctx context.Context, r synapse.Range) (list []archiv
 func (c *copying) stream(ctx context.Context, d *archive.Database) error {
 	c.total = c.Database().Size
 	err := c.Stream(ctx, func(piece []byte) error {
+		if len(d.Stream) == 0 && !bytes.HasPrefix(piece, []byte("PGDMP")) {
+			return fmt.Errorf("pg_dump gave no archive but %.60q", piece)
+		}
 		id, _, err := c.writer.Add(ctx, piece)
 		if err != nil {
 			return err
