@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# packages.sh [race] - installs what tests, demo and bench need on Debian 12 or
+# 13 beyond Go and git. Silent and quick when all of it is there. With "race",
+# the C compiler too that Go's race detector needs.
+set -euo pipefail
+
+cd "$(dirname "$0")"
+missing=()
+need() { # PROGRAM PACKAGE
+	command -v "$1" >/dev/null || missing+=("$2")
+}
+need psql postgresql-client
+need patchelf patchelf
+need zstd zstd
+need age age
+need jq jq
+need aws awscli
+need ps procps
+[ "${1:-}" != race ] || need gcc gcc libc6-dev
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+
+if [ "${#missing[@]}" -gt 0 ]; then
+	sudo=()
+	if [ "$(id -u)" != 0 ]; then
+		command -v sudo >/dev/null || { echo "setup: as root: apt-get install ${missing[*]}" >&2; exit 1; }
+		sudo=(sudo)
+	fi
+	command -v apt-get >/dev/null || { echo "setup: not Debian; install by hand: ${missing[*]}" >&2; exit 1; }
+	echo "setup: installing ${missing[*]}" >&2
+	# Tests start their own servers: Debian's own needn't exist for them.
+	quiet=/etc/postgresql-common/createcluster.d/synapse-maint.conf
+	if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+		"${sudo[@]}" mkdir -p "${quiet%/*}"
+		echo 'create_main_cluster = false' | "${sudo[@]}" tee "$quiet" >/dev/null
+		trap '"${sudo[@]}" rm -f "$quiet"' EXIT
+	fi
+	log=$(mktemp)
+	if ! { "${sudo[@]}" apt-get update && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"; } \
+		</dev/null >"$log" 2>&1; then
+		tail -n 20 "$log" >&2
+		rm -f "$log"
+		exit 1
+	fi
+	rm -f "$log"
+fi
+
+# Both versions that the tests name: the one that this release doesn't have
+# comes from the release that does.
+for major in ${POSTGRES_VERSIONS:-15 17}; do
+	[ -x "/usr/lib/postgresql/$major/bin/initdb" ] || bash ./postgres.sh "$major" >/dev/null
+done
