@@ -11,10 +11,10 @@ import (
 // also those in results, are relative to prefix. An empty prefix returns s.
 // A prefix that is no valid key makes every call fail.
 func Sub(s Store, prefix string) Store {
-	prefix = strings.TrimSuffix(prefix, "/")
 	if prefix == "" {
 		return s
 	}
+	prefix = strings.TrimSuffix(prefix, "/")
 	if outer, ok := s.(*sub); ok {
 		return &sub{outer.Store, outer.prefix + prefix + "/"}
 	}

@@ -65,33 +65,36 @@ func (s *Store) put(ctx context.Context, key string, body []byte, opt storage.Pu
 
 // writeTemp writes body to a new file in folder and syncs it. On an error no
 // file is left.
-func (s *Store) writeTemp(folder string, body []byte) (name string, info fs.FileInfo, err error) {
-	name = path.Join(folder, tempPrefix+rand.Text())
+func (s *Store) writeTemp(folder string, body []byte) (string, fs.FileInfo, error) {
+	name := path.Join(folder, tempPrefix+rand.Text())
 	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", nil, err
 	}
-	defer func() {
-		if closeErr := f.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			_ = s.root.Remove(name)
-		}
-	}()
-	if _, err := f.Write(body); err != nil {
+	info, err := s.fill(f, name, body)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		_ = s.root.Remove(name)
 		return "", nil, err
+	}
+	return name, info, nil
+}
+
+func (s *Store) fill(f *os.File, name string, body []byte) (fs.FileInfo, error) {
+	if _, err := f.Write(body); err != nil {
+		return nil, err
 	}
 	// The kernel's own time moves in steps of milliseconds; tags want more.
 	now := time.Now()
 	if err := s.root.Chtimes(name, now, now); err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	if err := f.Sync(); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	info, err = f.Stat()
-	return name, info, err
+	return f.Stat()
 }
 
 // publish gives the temporary file its key, if the condition holds. Puts and
