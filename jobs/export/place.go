@@ -107,8 +107,9 @@ func (p *place) publish() error {
 	if err := syncDir(p.partial); err != nil {
 		return err
 	}
-	if err := os.Rename(p.partial, p.dir); err != nil {
-		return hint(err)
+	// Unlike os.Rename this replaces a folder, if it still is empty.
+	if err := syscall.Rename(p.partial, p.dir); err != nil {
+		return hint(&os.LinkError{Op: "rename", Old: p.partial, New: p.dir, Err: err})
 	}
 	p.done = true
 	return syncDir(filepath.Dir(p.dir))
