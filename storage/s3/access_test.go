@@ -196,7 +196,7 @@ func TestSlowServerIsNotGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	large := make([]byte, 50<<20) // more than the kernel buffers on the way
+	large := make([]byte, 30<<20) // more than the kernel buffers on the way
 	if _, err := s.Put(t.Context(), "slow", large, storage.PutOptions{}); err != nil {
 		t.Errorf("put: %v", err)
 	}
