@@ -1,0 +1,403 @@
+package bad
+
+func Long() {
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+	_ = 1
+}
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler
+// filler

@@ -1,0 +1,3 @@
+package good
+
+var inATest = 1
