@@ -46,7 +46,7 @@ func (l *load) check(ctx context.Context) error {
 }
 
 func (l *load) ask(ctx context.Context, work <-chan question, found []synapse.Finding) error {
-	c, err := l.connect(ctx)
+	c, err := l.session(ctx)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func synapseCheck(schema string, c synapse.Check) func(context.Context, *pgx.Con
 			return f, err
 		}
 		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('search_path', $1, true)", quote(schema)); err != nil {
+		if _, err := tx.Exec(ctx, "SET LOCAL search_path TO "+quote(schema)); err != nil {
 			return f, err
 		}
 		err = tx.QueryRow(ctx, c.SQL).Scan(&f.OK, &f.Detail)

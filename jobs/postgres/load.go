@@ -52,7 +52,7 @@ func (l *load) run(ctx context.Context) error {
 		return l.runStream(ctx)
 	}
 	var err error
-	if l.toc, err = newOutline(l.q.TOC, l.q.Only); err != nil {
+	if l.toc, err = newOutline(l.q.TOC, l.q.Only, renamed{l.q.Dump.Owner, l.q.Owner}); err != nil {
 		return err
 	}
 	l.schema = l.toc.synapseSchema()
@@ -98,7 +98,7 @@ func (l *load) phase(ctx context.Context, name string, do func(context.Context) 
 // makes sure that the database is the run's.
 func (l *load) open(ctx context.Context) error {
 	var err error
-	if l.lead, err = l.connect(ctx); err != nil {
+	if l.lead, err = l.connect(ctx, "UTF8"); err != nil { // pgx wants it for arguments
 		return err
 	}
 	if err := l.claim(ctx); err != nil {
@@ -143,16 +143,20 @@ func (l *load) application() string {
 	return name
 }
 
+// session opens a session in the dump's encoding: for what comes out of it.
+func (l *load) session(ctx context.Context) (*pgx.Conn, error) {
+	if l.q.Dump.Encoding == "" {
+		return l.connect(ctx, "UTF8")
+	}
+	return l.connect(ctx, l.q.Dump.Encoding)
+}
+
 // connect opens a session as pg_restore would have it, without time limits that
 // somebody set for the role or the database.
-func (l *load) connect(ctx context.Context) (*pgx.Conn, error) {
+func (l *load) connect(ctx context.Context, encoding string) (*pgx.Conn, error) {
 	c, err := l.s.cfg.With(l.q.Database).Connect(ctx)
 	if err != nil {
 		return nil, err
-	}
-	encoding := l.q.Dump.Encoding
-	if encoding == "" {
-		encoding = "UTF8"
 	}
 	err = execute(ctx, c, `SET client_encoding = `+literal(encoding)+`; SET application_name = `+literal(l.application())+`;
 		SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = off;

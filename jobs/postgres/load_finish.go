@@ -15,7 +15,7 @@ import (
 // finish makes the database what the dump says of it as a whole, and declares
 // it complete.
 func (l *load) finish(ctx context.Context) error {
-	if err := l.quiet(ctx); err != nil {
+	if err := l.quiet(ctx, l.lead); err != nil {
 		return err
 	}
 	if err := l.analyzeRest(ctx); err != nil {
@@ -39,19 +39,22 @@ func (l *load) finish(ctx context.Context) error {
 	return nil
 }
 
-// quiet keeps the event triggers that were just restored from firing on what
-// finish does.
-func (l *load) quiet(ctx context.Context) error {
+// quiet keeps the event triggers that a session restores, or finds restored,
+// from firing on what it does then.
+func (l *load) quiet(ctx context.Context, c *pgx.Conn) error {
 	var n int
-	if err := l.lead.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D'").Scan(&n); err != nil || n == 0 {
+	if err := c.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_event_trigger").Scan(&n); err != nil {
 		return err
+	}
+	if n == 0 && (l.toc == nil || !l.toc.has("EVENT TRIGGER")) {
+		return nil
 	}
 	// Both need what creating an event trigger needs: a superuser.
 	sql := "SET session_replication_role = replica"
 	if l.version >= 170000 {
 		sql = "SET event_triggers = off"
 	}
-	return execute(ctx, l.lead, sql)
+	return execute(ctx, c, sql)
 }
 
 // analyzeRest analyses what had no rows or statistics objects when its table

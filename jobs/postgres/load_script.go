@@ -25,11 +25,14 @@ func (l *load) script(ctx context.Context, name string, ids []int) error {
 	if err != nil {
 		return err
 	}
-	c, err := l.connect(ctx) // its own session: the script changes settings
+	c, err := l.session(ctx) // its own session: the script changes settings
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
+	if err := l.quiet(ctx, c); err != nil {
+		return err
+	}
 	note := "INSERT INTO " + bookkeeping + ".phase VALUES (" + literal(name) + ");\n"
 	if err := executeRaw(ctx, c.PgConn(), "BEGIN;\n"+note+sql+"\nCOMMIT;\n"); err != nil {
 		return fmt.Errorf("run the %s script: %w", name, explain(err, "BEGIN;\n"+note+sql))
@@ -47,21 +50,21 @@ func (l *load) sql(ctx context.Context, ids []int) (string, error) {
 	listFile := filepath.Join(dir, "list")
 	archive := filepath.Join(dir, "archive")
 	err = errors.Join(os.Mkdir(archive, 0o700),
-		os.WriteFile(filepath.Join(archive, "toc.dat"), l.q.TOC, 0o600),
+		os.WriteFile(filepath.Join(archive, "toc.dat"), l.toc.toc, 0o600),
 		os.WriteFile(listFile, list(ids), 0o600))
 	if err != nil {
 		return "", fmt.Errorf("write the table of contents for pg_restore: %w", err)
 	}
-	program, err := l.s.pgRestore(ctx, l.toc.version)
+	program, err := FindTools(l.s.o.BinDir).PgRestore(ctx, l.toc.version, l.version/10000)
 	if err != nil {
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, program, "--format=directory", "--use-list="+listFile, "--file=-", archive)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = l.s.cfg.Env()
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("pg_restore: %w: %s", err, firstLine(stderr.String()))
+		return "", fmt.Errorf("pg_restore: %w: %s", err, programError(stderr.String()))
 	}
 	return clean(out.String(), l.version), nil
 }

@@ -64,7 +64,7 @@ func (l *load) openStream(ctx context.Context) error {
 
 // stream feeds pg_restore.
 func (l *load) stream(ctx context.Context) error {
-	program, err := l.s.pgRestore(ctx, 0)
+	program, err := FindTools(l.s.o.BinDir).PgRestore(ctx, 0, l.version/10000)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (l *load) stream(ctx context.Context) error {
 		return err
 	}
 	if runErr != nil {
-		return fmt.Errorf("pg_restore: %w: %s", runErr, firstLine(stderr.String()))
+		return fmt.Errorf("pg_restore: %w: %s", runErr, programError(stderr.String()))
 	}
 	return nil
 }

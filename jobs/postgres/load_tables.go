@@ -108,7 +108,7 @@ type worker struct {
 
 func (w *worker) run(ctx context.Context) error {
 	var err error
-	if w.conn, err = w.l.connect(ctx); err != nil {
+	if w.conn, err = w.l.session(ctx); err != nil {
 		return err
 	}
 	defer func() { _ = w.conn.Close(context.WithoutCancel(ctx)) }()

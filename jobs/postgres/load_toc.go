@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 // outline is a table of contents, sorted into what a load does one after the
 // other. The IDs are pg_dump's dump IDs.
 type outline struct {
+	toc     []byte            // toc.dat, with roles renamed
 	version int               // major of the pg_dump that wrote it
 	entries []pgarchive.Entry // in the archive's order
 	byID    map[int]*pgarchive.Entry
@@ -36,14 +38,21 @@ type build struct {
 	alone bool
 }
 
+// renamed is a role of the dump that has another name on the server.
+type renamed struct{ from, to string }
+
 // newOutline reads a directory archive's toc.dat. only selects tables, as
 // schema.name or name; empty selects everything.
-func newOutline(toc []byte, only []string) (*outline, error) {
+func newOutline(toc []byte, only []string, role renamed) (*outline, error) {
 	a, err := pgarchive.Parse(toc)
 	if err != nil {
 		return nil, fmt.Errorf("read the table of contents: %w", err)
 	}
-	o := &outline{entries: a.Entries, byID: map[int]*pgarchive.Entry{}, data: map[int]bool{}, partial: len(only) > 0}
+	if role.to != "" && role.from != "" && role.to != role.from {
+		renameRole(a, role)
+		toc = a.Directory()
+	}
+	o := &outline{toc: toc, version: a.DumpMajor(), entries: a.Entries, byID: map[int]*pgarchive.Entry{}, data: map[int]bool{}, partial: len(only) > 0}
 	for i := range o.entries {
 		o.byID[o.entries[i].ID] = &o.entries[i]
 	}
@@ -53,6 +62,46 @@ func newOutline(toc []byte, only []string) (*outline, error) {
 	}
 	o.sort(want)
 	return o, nil
+}
+
+// grantee finds whom the SQL of privileges, policies and user mappings names.
+// pg_dump quotes names where it must.
+var grantee = regexp.MustCompile(`\b(TO|FROM|FOR ROLE|FOR USER|FOR|SESSION AUTHORIZATION) ("(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*)`)
+
+// namesRoles says whether an entry's SQL names roles besides its owner.
+func namesRoles(e *pgarchive.Entry) bool {
+	switch e.Desc {
+	case "ACL", "DEFAULT ACL", "USER MAPPING", "POLICY":
+		return true
+	}
+	return false
+}
+
+// renameRole gives to one role what the dump gives to another.
+func renameRole(a *pgarchive.Archive, role renamed) {
+	for i := range a.Entries {
+		e := &a.Entries[i]
+		if e.Owner == role.from {
+			e.Owner = role.to
+		}
+		if !namesRoles(e) {
+			continue
+		}
+		e.Defn = grantee.ReplaceAllStringFunc(e.Defn, func(m string) string {
+			parts := grantee.FindStringSubmatch(m)
+			if unquote(parts[2]) != role.from {
+				return m
+			}
+			return strings.TrimSuffix(m, parts[2]) + quote(role.to)
+		})
+	}
+}
+
+func unquote(name string) string {
+	if strings.HasPrefix(name, `"`) {
+		return strings.ReplaceAll(strings.Trim(name, `"`), `""`, `"`)
+	}
+	return name
 }
 
 // sort puts every wanted entry into its phase. As pg_restore does it, an entry
@@ -134,6 +183,11 @@ func (o *outline) buildOf(e *pgarchive.Entry, dataOf map[int]int) (build, bool) 
 		id: e.ID, table: tables[0], name: e.Tag, sql: e.Defn, tablespace: e.Tablespace,
 		alone: e.Desc == "CONSTRAINT" || strings.Contains(e.Defn, "ALTER TABLE"),
 	}, true
+}
+
+// has says whether the archive has an object of the kind.
+func (o *outline) has(desc string) bool {
+	return slices.ContainsFunc(o.entries, func(e pgarchive.Entry) bool { return e.Desc == desc })
 }
 
 // list is a list file for pg_restore -L.
