@@ -1,10 +1,12 @@
 package jobs
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 )
 
 // Note decodes what a step noted when it last ended, in this attempt or an
@@ -18,6 +20,23 @@ func (r *Run) Note(step string, v any) error {
 		return fmt.Errorf("run %s: the note of step %s is unreadable: %w", r.RunID, step, err)
 	}
 	return nil
+}
+
+// Fresh returns the ID of a run that is to begin now: that of the first second
+// from now on that has no run of the job yet. What is due at a time of its own
+// takes that time instead.
+func (r *Runner) Fresh(ctx context.Context, homeserver, job string) (RunID, error) {
+	id := RunID{Job: job, Homeserver: homeserver, Due: r.now().UTC().Truncate(time.Second)}
+	for {
+		run, err := r.Journal.Open(ctx, id)
+		if err != nil {
+			return id, fmt.Errorf("%s of %s: %w", job, homeserver, err)
+		}
+		if run.Tag == "" {
+			return id, nil
+		}
+		id.Due = id.Due.Add(time.Second)
+	}
 }
 
 // step returns the record of a step, nil where it was never begun.

@@ -392,6 +392,25 @@ func TestRefusedPlanIsJournalled(t *testing.T) {
 	}
 }
 
+// Two runs by hand in one second are two runs.
+func TestFreshRunIsANewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		for range 3 {
+			id, err := b.Fresh(t.Context(), server, "backup")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Run(t.Context(), &script{steps: []jobs.Step{b.step("copy", nil)}}, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(b.did) != 3 {
+			t.Errorf("did %q", b.did)
+		}
+	})
+}
+
 func TestRunID(t *testing.T) {
 	t.Parallel()
 	id := due()

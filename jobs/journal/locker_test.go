@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -299,63 +297,4 @@ func TestReleaseWorksAfterInterruption(t *testing.T) {
 		_, again := mustLock(t, journal.NewLocker(s, journal.Options{}))
 		again()
 	})
-}
-
-// Many at once: never two inside, on every kind of store.
-func raceForLock(t *testing.T, s storage.Store) {
-	const contenders, rounds = 6, 4
-	dead(t, s, func(rec map[string]any) { goneHere(rec, 1<<30, "1") })
-	var inside sync.Mutex
-	var wg sync.WaitGroup
-	for range contenders {
-		wg.Go(func() {
-			l := journal.NewLocker(s, journal.Options{TTL: 6 * time.Second, Wait: time.Minute})
-			for range rounds {
-				_, release, err := l.Lock(t.Context(), server, "race")
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if !inside.TryLock() {
-					t.Error("two have the lock")
-					return
-				}
-				inside.Unlock()
-				if err := release(); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// A real process that is killed lets the next one in at once.
-func TestKilledProcessLeavesNoLock(t *testing.T) {
-	s := mem.New()
-	cmd := exec.Command("sleep", "1000")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	start := strings.Fields(afterName(t, cmd.Process.Pid))[19]
-	dead(t, s, func(rec map[string]any) { goneHere(rec, cmd.Process.Pid, start) })
-	l := journal.NewLocker(s, journal.Options{})
-	if _, _, err := l.Lock(t.Context(), server, "prune"); !errors.Is(err, jobs.ErrLocked) {
-		t.Fatalf("while it lives: %v", err)
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Wait() //nolint:errcheck // it was killed
-	_, release := mustLock(t, l)
-	release()
-}
-
-func afterName(t *testing.T, pid int) string {
-	t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(stat[strings.LastIndexByte(string(stat), ')')+1:])
 }
