@@ -42,7 +42,7 @@ var (
 type Object struct {
 	Key      string
 	Size     int64     // bytes
-	Tag      string    // changes with every put; what IfMatch compares; opaque
+	Tag      string    // changes with every put of other bytes; what IfMatch compares; opaque
 	Modified time.Time // by the store's clock
 	SHA256   string    // of the bytes, lower-case hex; empty where the store keeps none (and always from List)
 }

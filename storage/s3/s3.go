@@ -59,9 +59,7 @@ func (s *Store) Put(ctx context.Context, key string, body []byte, opt storage.Pu
 	sum := sha256.Sum256(body)
 	in := s.putInput(key, body, sum, opt)
 	attempts := 0
-	// The same sum is the signed payload hash: the SDK need not hash again, and
-	// without TLS this protects the body, too.
-	out, err := s.client.PutObject(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in, countAttempts(&attempts))
+	out, err := s.client.PutObject(ctx, in, signSum(sum), countAttempts(&attempts))
 	if lost := lostCondition(err, opt); lost != nil {
 		return s.settle(ctx, key, body, sum, attempts, lost)
 	}
@@ -238,6 +236,20 @@ func (s *Store) check(ctx context.Context, op, key string) error {
 		return s.fail(op, key, err)
 	}
 	return nil
+}
+
+// signSum signs the body's sum, over TLS, too. The SDK need not hash it again.
+func signSum(sum [sha256.Size]byte) func(*sdk.Options) {
+	sign := middleware.InitializeMiddlewareFunc("SignSum", func(
+		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+	) (middleware.InitializeOutput, middleware.Metadata, error) {
+		return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
+	})
+	return func(o *sdk.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			return stack.Initialize.Add(sign, middleware.After)
+		})
+	}
 }
 
 // countAttempts counts how often the request is sent.

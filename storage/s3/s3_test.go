@@ -41,3 +41,11 @@ func TestSub(t *testing.T) {
 		return storage.Sub(open(t, server.URL(server.Bucket(t))), "one/two")
 	})
 }
+
+func TestServerKeepsConditions(t *testing.T) {
+	t.Parallel()
+	server := testbed.S3(t)
+	if err := storage.CheckConditions(t.Context(), open(t, server.URL(server.Bucket(t))), "checks/conditions"); err != nil {
+		t.Error(err)
+	}
+}
