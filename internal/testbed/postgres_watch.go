@@ -3,12 +3,11 @@ package testbed
 import (
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"os/user"
 	"strconv"
 	"syscall"
-
-	"os"
 )
 
 // watcher removes a server's folder, after ending the server, when the

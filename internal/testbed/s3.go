@@ -37,6 +37,7 @@ type S3Server struct {
 	cmd      *exec.Cmd
 	exited   chan struct{} // closed when the server has ended
 	users    sync.Mutex
+	watch    *watcher // removes root when this process ends; nil if root is the caller's
 }
 
 // S3 returns the S3 server of this test process, which it starts at the first
@@ -60,10 +61,15 @@ var sharedS3 = sync.OnceValues(func() (*S3Server, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("folder of the S3 server: %w", err)
 	}
+	w, err := watch(root, nil)
+	if err != nil {
+		return nil, err
+	}
 	s, err := StartS3(context.Background(), root)
 	if err != nil {
 		return nil, err
 	}
+	s.watch = w
 	for _, kv := range s.Env() {
 		k, v, _ := strings.Cut(kv, "=")
 		if err := os.Setenv(k, v); err != nil {
@@ -74,7 +80,8 @@ var sharedS3 = sync.OnceValues(func() (*S3Server, error) {
 })
 
 // s3Folder is where the shared server of a test process keeps its objects.
-// Nothing runs at the end of a test process, so the next one removes it.
+// A watcher removes it at the process's end, and the next process one whose
+// watcher was killed too.
 func s3Folder(pid int) string {
 	return filepath.Join(os.TempDir(), "synapse-maint-s3-"+strconv.Itoa(pid))
 }
