@@ -78,7 +78,7 @@ func (i *inspector) roles(ctx context.Context) error {
 		need[owner] = true
 	}
 	owners := i.owners(need)
-	rows, err := i.c.Query(ctx, "SELECT rolname::text, rolsuper OR pg_catalog.pg_has_role(oid, 'MEMBER') FROM pg_catalog.pg_roles")
+	rows, err := i.c.Query(ctx, "SELECT rolname::text, pg_catalog.pg_has_role(oid, 'MEMBER') FROM pg_catalog.pg_roles")
 	if err != nil {
 		return err
 	}

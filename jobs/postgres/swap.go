@@ -125,18 +125,29 @@ func rename(from, to string) string {
 	return "ALTER DATABASE " + quote(from) + " RENAME TO " + quote(to)
 }
 
-// mustBeUnused refuses while there are sessions on either database.
+// mustBeUnused refuses while there are sessions on either database. It looks
+// again for a while: the server takes a moment to see that a session has ended,
+// our own of the checks and the plan included.
 func mustBeUnused(ctx context.Context, c *pgx.Conn, sw synapse.Swap) error {
-	for _, oid := range []uint32{sw.OldOID, sw.NewOID} {
-		list, err := sessions(ctx, c, oid)
-		if err != nil {
-			return err
+	for tries := 20; ; tries-- {
+		var list []synapse.Session
+		for _, oid := range []uint32{sw.OldOID, sw.NewOID} {
+			on, err := sessions(ctx, c, oid)
+			if err != nil {
+				return err
+			}
+			list = append(list, on...)
 		}
-		if len(list) > 0 {
+		if len(list) == 0 {
+			return nil
+		}
+		if tries == 0 {
 			return fmt.Errorf("swap %s: in use by %s; stop them or allow their sessions to be ended; nothing was renamed", sw.Live, describe(list))
 		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // renameAll runs the statements in one transaction. RENAME takes the database's

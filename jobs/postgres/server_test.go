@@ -1,0 +1,168 @@
+package postgres
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/internal/testbed"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+func asked(run, live, target string, d synapse.Database) synapse.Request {
+	return synapse.Request{Run: run, Mode: synapse.ModeSwap, Live: live, Target: target, Dump: d}
+}
+
+func inspected(t *testing.T, s *Server, q synapse.Request) synapse.Inspection {
+	t.Helper()
+	in, err := s.Inspect(t.Context(), q)
+	must(t, err)
+	return in
+}
+
+func hasProblem(t *testing.T, in synapse.Inspection, want string) {
+	t.Helper()
+	for _, p := range in.Problems {
+		if strings.Contains(p, want) {
+			return
+		}
+	}
+	t.Errorf("no problem says %q: %q", want, in.Problems)
+}
+
+var plainC = synapse.Database{Encoding: "UTF8", Collate: "C", CType: "C", Version: 130000, Owner: testbed.Superuser, Size: 1 << 20}
+
+func TestInspectFindsNothingAgainstAGoodRequest(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	src, _ := varied(t, p)
+	q := asked("run-1", "inspect_absent", "inspect_absent_restore", src.dump)
+	q.TOC = src.toc
+	in := inspected(t, s, q)
+	if len(in.Problems) > 0 || in.TargetExists || in.LiveExists || in.FreeBytes <= 0 {
+		t.Errorf("inspection %+v", in)
+	}
+}
+
+// Incidents: a dump of a newer server, a wrong locale (pg_restore exits 0, and
+// Synapse refuses to start), a target that is not empty: all found before
+// anything is touched.
+func TestInspectRefuses(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	filled := config(t, p.Database(t))
+	must(t, p.Exec(t.Context(), filled.Database(), "CREATE TABLE precious (); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"))
+	wrong := config(t, p.Database(t, testbed.With("LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'")))
+	for name, c := range map[string]struct {
+		change func(*synapse.Request)
+		want   string
+	}{
+		"older server":        {func(q *synapse.Request) { q.Dump.Version = 990000 }, "the recovery point is of 99: an older server can't take it"},
+		"filled target":       {func(q *synapse.Request) { q.Target = filled.Database() }, "is not empty (table public.precious, function public.f)"},
+		"wrong locale":        {func(q *synapse.Request) { q.Target = wrong.Database() }, "has the wrong locale: UTF8, LC_COLLATE C.UTF-8"},
+		"missing locale":      {func(q *synapse.Request) { q.Dump.Collate = "xx_YY.UTF-8" }, "wrong locale: the server has no xx_YY.UTF-8 for LC_COLLATE"},
+		"missing owner":       {func(q *synapse.Request) { q.Owner = "nobody here" }, "lacks role(s) that the recovery point names: nobody here"},
+		"no room":             {func(q *synapse.Request) { q.NeedBytes = 1 << 60 }, "GiB free, the database needs about"},
+		"a table of a stream": {func(q *synapse.Request) { q.Only = []string{"a"} }, "single tables can't be taken out"},
+		"not an archive":      {func(q *synapse.Request) { q.TOC = []byte("nonsense") }, "read the table of contents"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := asked("run-1", "inspect_absent", "inspect_absent_restore", plainC)
+			c.change(&q)
+			hasProblem(t, inspected(t, s, q), c.want)
+		})
+	}
+}
+
+func TestInspectNamesMissingRolesExtensionsAndTablespaces(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	src, _ := varied(t, p)
+	toc := string(src.toc)
+	// Other names of the same length, as another server would have them.
+	toc = strings.ReplaceAll(toc, "GRANT SELECT(id) ON TABLE public.plain TO synapse", "GRANT SELECT(id) ON TABLE public.plain TO somebod")
+	toc = strings.ReplaceAll(toc, "pg_trgm", "pg_none")
+	q := asked("run-1", "inspect_absent", "inspect_absent_restore", src.dump)
+	q.TOC = []byte(toc)
+	in := inspected(t, s, q)
+	hasProblem(t, in, "lacks role(s) that the recovery point names: somebod;")
+	hasProblem(t, in, "lacks the extension pg_none")
+}
+
+func TestInspectSaysWhatAPlainRoleMayNotDo(t *testing.T) {
+	t.Parallel()
+	p, _ := server(t)
+	src, _ := varied(t, p)
+	s := NewServer(config(t, p.SynapseURL("postgres")), Options{BinDir: p.BinDir()})
+	q := asked("run-1", "inspect_absent", "inspect_absent_restore", src.dump)
+	q.TOC = src.toc
+	in := inspected(t, s, q)
+	hasProblem(t, in, "event trigger, which only a superuser may create")
+	hasProblem(t, in, "role synapse may not give objects to their owner(s) postgres: GRANT \"postgres\" TO \"synapse\"")
+}
+
+func TestInspectListsSessionsAndWhatIsNewer(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	live := config(t, testbed.SynapseDatabase(t, p, 0.01))
+	holder := connected(t, live)
+	must(t, execute(t.Context(), holder, "SET application_name = 'synapse-main'"))
+	d := plainC
+	d.Schema = &synapse.Schema{}
+	d.Taken = time.Unix(0, 0)
+	q := asked("run-1", live.Database(), "inspect_absent_restore", d)
+	in := inspected(t, s, q)
+	if len(in.Sessions) != 1 || !in.Sessions[0].Synapse || in.Sessions[0].User != testbed.SynapseRole {
+		t.Errorf("sessions %+v", in.Sessions)
+	}
+	hasProblem(t, in, "in use by 1 session(s) of synapse-main as synapse")
+	if !in.Newer.Known || in.Newer.Events == 0 || in.Newer.Users == 0 {
+		t.Errorf("newer than 1970: %+v %q", in.Newer, in.Warnings)
+	}
+	q.Dump.Taken, q.Terminate = time.Now().AddDate(100, 0, 0), true
+	in = inspected(t, s, q)
+	if n := in.Newer; !n.Known || n.Events+n.Users+n.Devices+n.Media != 0 || len(in.Problems) > 0 {
+		t.Errorf("newer than the next century: %+v %q", n, in.Problems)
+	}
+}
+
+func TestInspectTakesARunsOwnHalfLoadedDatabaseForEmpty(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	created(t, p, s, "run-1", "inspect_half", plainC)
+	must(t, p.Exec(t.Context(), "inspect_half", "CREATE TABLE half ()"))
+	if in := inspected(t, s, asked("run-1", "inspect_absent", "inspect_half", plainC)); len(in.Problems) > 0 || !in.TargetOurs {
+		t.Errorf("its own run: %+v", in)
+	}
+	hasProblem(t, inspected(t, s, asked("run-2", "inspect_absent", "inspect_half", plainC)), "is not empty (table public.half)")
+}
+
+func TestCreateMakesWhatTheDumpWas(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	d := synapse.Database{Encoding: "LATIN1", Collate: "C", CType: "C"}
+	oid := created(t, p, s, "run-1", "create_like", d)
+	again, err := s.Create(context.Background(), "run-1", "create_like", d, "")
+	if err != nil || again != oid {
+		t.Errorf("repeated: %d, %v, want %d", again, err, oid)
+	}
+	var encoding string
+	must(t, connected(t, s.cfg).QueryRow(t.Context(), "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE oid = $1", oid).Scan(&encoding))
+	if encoding != "LATIN1" {
+		t.Errorf("encoding %s", encoding)
+	}
+}
+
+func TestCreateStatementFitsTheServersVersion(t *testing.T) {
+	t.Parallel()
+	icu := synapse.Database{Encoding: "UTF8", Collate: "C", CType: "C", Provider: "icu", Locale: "de"}
+	for version, want := range map[int]string{
+		140000: `CREATE DATABASE "it's" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'`,
+		150000: `CREATE DATABASE "it's" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'de'`,
+	} {
+		if got := createStatement("it's", icu, version); got != want {
+			t.Errorf("for %d: %s", version, got)
+		}
+	}
+}
