@@ -192,7 +192,8 @@ func (k *keyring) id(plain []byte) ID {
 
 // encrypt appends an age file of plain to dst.
 func encrypt(dst, plain []byte, to []age.Recipient) ([]byte, error) {
-	out := appender{dst}
+	// age adds 16 bytes to each 64 KiB, and a header of up to a few KiB.
+	out := appender{slices.Grow(dst, len(plain)+len(plain)/4096+2048*len(to))}
 	w, err := age.Encrypt(&out, to...)
 	if err != nil {
 		return dst, fmt.Errorf("encrypt: %w", err)
@@ -221,7 +222,7 @@ func (k *keyring) decrypt(dst, sealed []byte, what string, fits bool) ([]byte, e
 	if err != nil {
 		return dst, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	out := appender{dst}
+	out := appender{slices.Grow(dst, len(sealed))}
 	if _, err := io.Copy(&out, r); err != nil {
 		return dst, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}

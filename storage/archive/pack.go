@@ -16,53 +16,87 @@ import (
 type pack struct {
 	body  []byte
 	blobs []blobRecord
+	units int64 // of memory
 }
 
 // append adds a stored blob to the open pack, and sends the pack when it is
-// full. It waits while all buffers are on their way: that is the back-pressure.
-func (w *Writer) append(ctx context.Context, id ID, stored []byte, size int) error {
+// full. It waits while all memory for packs is taken: that is the back-pressure.
+// A blob larger than a pack becomes one by itself, without a copy: taken says
+// that stored belongs to the writer now.
+func (w *Writer) append(ctx context.Context, id ID, stored []byte, size int) (taken bool, err error) {
 	if len(stored) > storage.MaxObject {
-		return fmt.Errorf("%d bytes are more than an object may have", len(stored))
+		return false, fmt.Errorf("%d bytes are more than an object may have", len(stored))
 	}
+	blob := blobRecord{ID: id, Stored: int64(len(stored)), Size: int64(size)}
 	w.packMu.Lock()
 	defer w.packMu.Unlock()
+	if len(stored) > w.opt.PackSize {
+		units := min(int64((len(stored)+w.opt.PackSize-1)/w.opt.PackSize), int64(w.opt.Uploads)+1)
+		if w.open != nil { // it could hold the memory that we wait for
+			w.ship(w.open)
+			w.open = nil
+		}
+		if err := w.reserve(ctx, units); err != nil {
+			return false, err
+		}
+		w.ship(&pack{body: stored, blobs: []blobRecord{blob}, units: units})
+		return true, nil
+	}
 	if w.open != nil && len(w.open.body)+len(stored) > w.opt.PackSize {
-		w.ship()
+		w.ship(w.open)
+		w.open = nil
 	}
 	if w.open == nil {
-		select {
-		case buf := <-w.free:
-			if buf == nil {
-				buf = make([]byte, 0, max(w.opt.PackSize, len(stored)))
-			}
-			w.open = &pack{body: buf}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-w.ctx.Done():
-			return w.failure()
+		if err := w.reserve(ctx, 1); err != nil {
+			return false, err
 		}
+		w.open = &pack{body: w.buffer(), units: 1}
 	}
-	p := w.open
-	p.blobs = append(p.blobs, blobRecord{ID: id, Offset: int64(len(p.body)), Stored: int64(len(stored)), Size: int64(size)})
-	p.body = append(p.body, stored...)
+	blob.Offset = int64(len(w.open.body))
+	w.open.blobs = append(w.open.blobs, blob)
+	w.open.body = append(w.open.body, stored...)
+	return false, nil
+}
+
+// reserve waits for memory for packs, in units of PackSize.
+func (w *Writer) reserve(ctx context.Context, units int64) error {
+	if w.memory.TryAcquire(units) {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer context.AfterFunc(w.ctx, func() { cancel(w.failure()) })()
+	defer cancel(nil)
+	if w.memory.Acquire(ctx, units) != nil {
+		return context.Cause(ctx)
+	}
 	return nil
 }
 
-// ship sends the open pack in the background. packMu is held.
-func (w *Writer) ship() {
-	p := w.open
-	w.open = nil
+// buffer returns the memory of a pack that is on its way no more, or new.
+func (w *Writer) buffer() []byte {
+	select {
+	case b := <-w.free:
+		return b[:0]
+	default:
+		return make([]byte, 0, w.opt.PackSize)
+	}
+}
+
+// ship sends a pack in the background.
+func (w *Writer) ship(p *pack) {
 	w.uploads.Go(func() {
+		defer w.memory.Release(p.units)
 		w.slots <- struct{}{}
 		defer func() { <-w.slots }()
 		if err := w.upload(p); err != nil {
 			w.cancel(err)
 		}
-		buf := p.body[:0]
-		if cap(buf) > w.opt.PackSize {
-			buf = nil
+		if cap(p.body) == w.opt.PackSize {
+			select {
+			case w.free <- p.body:
+			default:
+			}
 		}
-		w.free <- buf
 	})
 }
 

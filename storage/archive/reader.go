@@ -259,7 +259,7 @@ func (r *Reader) take() []byte {
 func (r *Reader) give(b []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if b = kept(b); b != nil && len(r.scratch) < spareBuffers {
+	if b != nil && cap(b) <= keepBuffer && len(r.scratch) < spareBuffers {
 		r.scratch = append(r.scratch, b)
 	}
 }

@@ -64,13 +64,13 @@ func (s *scanner) id(id *ID) {
 	s.rest = s.rest[n:]
 }
 
-// number takes up to 18 digits: no overflow.
+// number takes up to 18 digits: no overflow. Like JSON it refuses leading zeros.
 func (s *scanner) number() (n int64) {
 	i := 0
 	for ; i < len(s.rest) && i < 18 && s.rest[i]-'0' <= 9; i++ {
 		n = n*10 + int64(s.rest[i]-'0')
 	}
-	if i == 0 {
+	if i == 0 || i > 1 && s.rest[0] == '0' {
 		s.ok = false
 	}
 	s.rest = s.rest[i:]

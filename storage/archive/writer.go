@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/semaphore"
 )
 
 // WriterOptions are a writer's; the zero value is good.
@@ -37,11 +38,13 @@ type Stats struct {
 
 // Writer adds blobs to an archive. Add may be called by many goroutines.
 //
-// Memory: (Uploads + 1) packs of PackSize, 48 MiB by default, of up to 32 MiB
-// each while blobs of that size arrive; for each worker its encoder (3 MiB) and
-// one compressed blob, twice if encrypted: a fifth of the blob's size for COPY
-// text, never more than it; and the index, 55 bytes a blob. With two workers
-// and blobs of 8 MiB that is less than 70 MiB. All of it is reused.
+// Memory: packs take (Uploads + 1) times PackSize, 48 MiB by default, whatever
+// the size of blobs; each worker has its encoder (3 MiB) and one compressed
+// blob, twice if encrypted: a fifth of the blob's size for COPY text, never more
+// than it; the index takes 55 bytes a blob. With two workers and blobs of 8 MiB
+// that is less than 70 MiB, and all of it is reused. Of blobs larger than 16 MiB
+// only one at a time is compressed, which takes twice its size where it does
+// not compress: the rows that long are few.
 type Writer struct {
 	a       *Archive
 	opt     WriterOptions
@@ -49,9 +52,11 @@ type Writer struct {
 	ctx     context.Context // of the uploads; ends with the first error
 	cancel  context.CancelCauseFunc
 	uploads sync.WaitGroup
-	scratch chan *scratch // one for each worker
-	slots   chan struct{} // one for each upload under way
-	free    chan []byte   // buffers of packs; nil ones are not allocated yet
+	scratch chan *scratch       // one for each worker
+	slots   chan struct{}       // one for each upload under way
+	free    chan []byte         // buffers of packs that were sent
+	memory  *semaphore.Weighted // for packs, in units of PackSize
+	large   sync.Mutex          // held while a large blob is compressed
 
 	packMu sync.Mutex // the open pack
 	open   *pack
@@ -72,8 +77,8 @@ type scratch struct{ zip, enc []byte }
 
 const (
 	defaultPack = 16 << 20
-	// keepBuffer is the largest buffer kept for the next blob: a few rows of
-	// many MiB must not cost memory for the rest of the run.
+	// keepBuffer is the largest blob whose buffers are kept for the next: a few
+	// rows of many MiB must not cost memory for the rest of the run.
 	keepBuffer = 16 << 20
 	// checkpoint is how much is stored until the index is written although the
 	// run is not over: what a killed run has to send again at most.
@@ -117,13 +122,11 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	w := &Writer{
 		a: a, opt: o, encoder: enc, index: x, pending: map[ID]struct{}{},
 		scratch: make(chan *scratch, o.Workers), free: make(chan []byte, o.Uploads+1), slots: make(chan struct{}, o.Uploads),
+		memory: semaphore.NewWeighted(int64(o.Uploads) + 1),
 	}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for range o.Workers {
 		w.scratch <- &scratch{}
-	}
-	for range o.Uploads + 1 {
-		w.free <- nil
 	}
 	return w, nil
 }
@@ -177,25 +180,38 @@ func (w *Writer) store(ctx context.Context, id ID, plain []byte) error {
 	case <-w.ctx.Done():
 		return w.failure()
 	}
-	defer func() {
-		s.zip, s.enc = kept(s.zip), kept(s.enc)
-		w.scratch <- s
-	}()
+	defer func() { w.scratch <- s }()
+	if len(plain) > keepBuffer {
+		// Buffers of its own, of the full size at once: growing them would
+		// cost several times as much.
+		w.large.Lock()
+		defer w.large.Unlock()
+		s2 := &scratch{zip: make([]byte, 0, w.encoder.MaxEncodedSize(len(plain)))}
+		return w.storeIn(ctx, s2, id, plain)
+	}
+	return w.storeIn(ctx, s, id, plain)
+}
+
+func (w *Writer) storeIn(ctx context.Context, s *scratch, id ID, plain []byte) error {
 	s.zip = w.encoder.EncodeAll(plain, s.zip[:0])
 	if w.added.Add(1)%proofEvery == 1 {
 		if err := w.prove(plain, s); err != nil {
 			return err
 		}
 	}
-	stored := s.zip
+	stored := &s.zip
 	if w.a.keyring.encrypted() {
 		var err error
 		if s.enc, err = encrypt(s.enc[:0], s.zip, w.a.keyring.blobs); err != nil {
 			return err
 		}
-		stored = s.enc
+		stored = &s.enc
 	}
-	return w.append(ctx, id, stored, len(plain))
+	taken, err := w.append(ctx, id, *stored, len(plain))
+	if taken {
+		*stored = nil
+	}
+	return err
 }
 
 // prove decompresses what was just compressed and compares.
@@ -209,13 +225,6 @@ func (w *Writer) prove(plain []byte, s *scratch) error {
 		return fmt.Errorf("it does not decompress to what it was (bad memory?): %w", errors.Join(ErrCorrupt, err))
 	}
 	return nil
-}
-
-func kept(b []byte) []byte {
-	if cap(b) > keepBuffer {
-		return nil
-	}
-	return b
 }
 
 // failure returns why the writer can't go on, or nil.
@@ -241,7 +250,8 @@ func (w *Writer) Close(ctx context.Context) (Stats, error) {
 	defer stop()
 	w.packMu.Lock()
 	if w.open != nil && w.failure() == nil {
-		w.ship()
+		w.ship(w.open)
+		w.open = nil
 	}
 	w.packMu.Unlock()
 	w.uploads.Wait()
