@@ -2,7 +2,7 @@
 // suite that every [storage.Store] passes, and [Faulty] makes a store fail
 // where a test wants it to.
 //
-// It imports storage and the standard library only, and is imported by tests
+// It imports storage, x/sync and the standard library, and is imported by tests
 // only.
 package storetest
 
