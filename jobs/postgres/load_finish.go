@@ -21,7 +21,7 @@ func (l *load) finish(ctx context.Context) error {
 	if err := l.analyzeRest(ctx); err != nil {
 		return err
 	}
-	if schema := l.schema; schema != "" && !l.q.KeepOTK {
+	if schema := l.schema; schema != "" && !l.q.KeepOTK && len(l.q.Only) == 0 { // of some tables alone its rows were not copied
 		if err := execute(ctx, l.lead, "TRUNCATE "+quote(schema)+"."+quote(synapse.OneTimeKeysTable)); err != nil {
 			return fmt.Errorf("empty %s: %w", synapse.OneTimeKeysTable, err)
 		}

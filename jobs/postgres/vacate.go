@@ -51,7 +51,7 @@ func (s *Server) Databases(ctx context.Context) ([]synapse.Found, error) {
 	}
 	defer c.Close(context.WithoutCancel(ctx))
 	rows, err := c.Query(ctx, `SELECT d.oid, d.datname,
-		CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE -1 END,
+		CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN coalesce(pg_database_size(d.oid), -1) ELSE -1 END, -- NULL: dropped just now
 		coalesce(shobj_description(d.oid, 'pg_database'), '')
 		FROM pg_catalog.pg_database d WHERE NOT d.datistemplate AND d.datallowconn ORDER BY d.datname`)
 	if err != nil {
