@@ -55,13 +55,27 @@ get() {
     esac
 }
 
-# names FOLDER prints the names of the objects in a folder, in order.
+# get_all FOLDER DIR copies the objects of a folder at once: starting aws for each
+# of some hundreds takes a second each.
+get_all() {
+    mkdir -p -- "$2"
+    case $from in
+    s3://*) aws s3 cp --only-show-errors --recursive "$from/$1/" "$2" >&2 ;;
+    rclone:*) rclone copy "${from#rclone:}/$1" "$2" ;;
+    *) if [ -d "$from/$1" ]; then cp -- "$from/$1"/* "$2"; fi ;;
+    esac
+}
+
+# ours says whether a name is that of a point or index object.
+ours() { [[ $1 =~ ^[0-9]{8}T[0-9]{6}Z-[0-9a-f]+$ ]]; }
+
+# names FOLDER prints the names of the points in a folder, in order.
 names() {
     case $from in
     s3://*) { aws s3 ls "$from/$1/" || true; } | while read -r _ _ _ name; do echo "$name"; done ;;
     rclone:*) rclone lsf --files-only "${from#rclone:}/$1" || true ;;
     *) if [ -d "$from/$1" ]; then ls -- "$from/$1"; fi ;;
-    esac | sort
+    esac | sort | while read -r name; do if ours "$name"; then echo "$name"; fi; done
 }
 
 sum() { sha256sum <"$1" | head -c 64; }
@@ -70,6 +84,11 @@ sum() { sha256sum <"$1" | head -c 64; }
 # SHA-256 of its bytes, and compares.
 sealed() {
     get "$1" "$2" || { damage "$1: it can't be read" && return 1; }
+    right "$1" "$2"
+}
+
+# right KEY FILE compares a file with the name of the object it is.
+right() {
     local want=${1##*[-/]}
     [[ $(sum "$2") == "$want"* ]] || { damage "$1: its bytes are not those its name says" && return 1; }
 }
@@ -132,11 +151,13 @@ wanted() {
 # places prints for each blob of the archive: ID, pack, offset, stored length.
 places() {
     local name
+    get_all index "$tmp/index" || damage "index: not all of it can be read"
     while read -r name; do
-        sealed "index/$name" "$tmp/object" || continue
-        unseal <"$tmp/object" >"$tmp/plain" || { damage "index/$name" && continue; }
+        ours "$name" || continue
+        right "index/$name" "$tmp/index/$name" || continue
+        unseal <"$tmp/index/$name" >"$tmp/plain" || { damage "index/$name" && continue; }
         tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored] | join(" ")'
-    done < <(names index)
+    done < <(ls -- "$tmp/index")
 }
 
 # blob AT STORED SIZE ID cuts a blob out of the pack into $tmp/blob.
