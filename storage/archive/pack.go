@@ -120,7 +120,7 @@ func (w *Writer) upload(p *pack) error {
 	w.unindexed = append(w.unindexed, rec)
 	w.unstored += rec.Size
 	w.stats.StoredBytes += rec.Size
-	due := w.unstored >= checkpoint
+	due := w.unstored >= w.due
 	w.mu.Unlock()
 	if due {
 		return w.writeIndex(w.ctx)

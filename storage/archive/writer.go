@@ -66,6 +66,7 @@ type Writer struct {
 	pending   map[ID]struct{} // claimed by an Add, not in the index yet
 	unindexed []packRecord
 	unstored  int64 // bytes of the packs in unindexed
+	due       int64 // how many of them are written to the index at once
 	stats     Stats
 
 	indexMu sync.Mutex // one index object at a time
@@ -120,7 +121,7 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	a.retain = o.Retain
 	a.mu.Unlock()
 	w := &Writer{
-		a: a, opt: o, encoder: enc, index: x, pending: map[ID]struct{}{},
+		a: a, opt: o, encoder: enc, index: x, pending: map[ID]struct{}{}, due: checkpoint,
 		scratch: make(chan *scratch, o.Workers), free: make(chan []byte, o.Uploads+1), slots: make(chan struct{}, o.Uploads),
 		memory: semaphore.NewWeighted(int64(o.Uploads) + 1),
 	}
