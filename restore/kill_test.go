@@ -69,8 +69,8 @@ func (m *mortal) Swap(ctx context.Context, q synapse.SwapRequest) (synapse.Swap,
 	return between(m, "swap", func() (synapse.Swap, error) { return m.Server.Swap(ctx, q) })
 }
 
-func (m *mortal) Undo(ctx context.Context, s synapse.Swap) error {
-	_, err := between(m, "undo", func() (any, error) { return nil, m.Server.Undo(ctx, s) })
+func (m *mortal) Undo(ctx context.Context, s synapse.Swap, terminate bool) error {
+	_, err := between(m, "undo", func() (any, error) { return nil, m.Server.Undo(ctx, s, terminate) })
 	return err
 }
 

@@ -25,9 +25,9 @@ type swapper interface {
 	// Swap renames the live database aside and the new one into its place.
 	// Repeated after it was done it returns the same.
 	Swap(ctx context.Context, q synapse.SwapRequest) (synapse.Swap, error)
-	// Undo swaps back and ends the sessions that are in its way. Repeated after
-	// it was done it does nothing.
-	Undo(ctx context.Context, s synapse.Swap) error
+	// Undo swaps back; sessions that are in its way are ended or are a refusal.
+	// Repeated after it was done it does nothing.
+	Undo(ctx context.Context, s synapse.Swap, terminate bool) error
 	// Drop removes a database that a restore made or put aside; absent is fine,
 	// any other is refused.
 	Drop(ctx context.Context, name string, oid uint32) error

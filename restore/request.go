@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
@@ -152,23 +151,9 @@ func (j *Job) ID(ctx context.Context, journal jobs.Journal) (id jobs.RunID, othe
 	if id.Job != "" {
 		return id, others, nil
 	}
-	id = jobs.RunID{Job: JobName, Homeserver: j.homeserver(), Due: j.Now().UTC().Truncate(time.Second)}
-	for {
-		taken, err := exists(ctx, journal, id)
-		if err != nil || !taken {
-			return id, others, err
-		}
-		id.Due = id.Due.Add(time.Second)
-	}
-}
-
-// exists says whether the journal has a run of this ID.
-func exists(ctx context.Context, journal jobs.Journal, id jobs.RunID) (bool, error) {
-	run, err := journal.Open(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	return run.Tag != "", nil
+	fresh := jobs.Runner{Journal: journal, Now: j.Now}
+	id, err = fresh.Fresh(ctx, j.homeserver(), JobName)
+	return id, others, err
 }
 
 // Find returns the restore that is called name, as restore-20261125T020000Z or

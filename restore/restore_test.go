@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/synapse-maint/synapse-maint/internal/testbed"
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/postgres"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"

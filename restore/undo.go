@@ -48,10 +48,7 @@ func (u undo) do(ctx context.Context, done synapse.Swap) (any, error) {
 	if has(u.Run, undone) {
 		return note, nil
 	}
-	if err := u.mayEnd(ctx, done); err != nil {
-		return nil, err
-	}
-	if err := u.Server.Undo(ctx, done); err != nil {
+	if err := u.Server.Undo(ctx, done, u.Terminate); err != nil {
 		return nil, err
 	}
 	found, err := u.Server.Databases(ctx)
@@ -64,27 +61,6 @@ func (u undo) do(ctx context.Context, done synapse.Swap) (any, error) {
 		}
 	}
 	return nil, fmt.Errorf("undo: %s is not the database that was live before (OID %d)", done.Live, done.OldOID)
-}
-
-// mayEnd refuses while sessions hold the live database, unless they may be
-// ended: a Synapse that runs on would mix what it remembers of both.
-func (u undo) mayEnd(ctx context.Context, done synapse.Swap) error {
-	if u.Terminate {
-		return nil
-	}
-	seen, err := u.Server.Inspect(ctx, synapse.Request{Run: done.Run, Mode: synapse.ModeSwap, Live: done.Live, Target: done.NewName, NeedBytes: 1})
-	if err != nil {
-		return err
-	}
-	if len(seen.Sessions) == 0 {
-		return nil
-	}
-	var who []string
-	for _, s := range seen.Sessions {
-		who = append(who, sessionText(s))
-	}
-	return fmt.Errorf("undo: %s is in use (%s): stop Synapse, or end its sessions with --terminate-sessions; nothing was renamed",
-		done.Live, strings.Join(who, ", "))
 }
 
 // NewDrop returns the job that removes what a restore left on the server: a

@@ -1,10 +1,15 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +20,7 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/journal"
 	"github.com/synapse-maint/synapse-maint/jobs/postgres"
+	"github.com/synapse-maint/synapse-maint/jobs/postgres/pgarchive"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
@@ -63,7 +69,7 @@ SELECT setval('events_stream_seq', 2000);
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, pg: testbed.Postgres(t), store: mem.New(), now: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)}
-	w.live = nameOf(t, w.pg.Database(t, testbed.OwnedBySynapse(), testbed.With("TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")))
+	w.live = nameOf(t, w.pg.Database(t, testbed.OwnedBySynapse()))
 	w.exec(w.live, "SET ROLE "+testbed.SynapseRole+";"+schema)
 	w.server = postgres.NewServer(w.config(w.live), postgres.Options{Jobs: 2, BinDir: w.pg.BinDir()})
 	w.journal = journal.New(w.store)
@@ -123,34 +129,42 @@ func (w *world) sweep() {
 	}
 }
 
-// take takes a recovery point of the live database, in ranges of one page.
+// take takes a recovery point of the live database: what stock pg_dump writes,
+// in small blobs, some of which end within a row.
 func (w *world) take() archive.Point {
 	w.t.Helper()
 	ctx := w.t.Context()
-	snap, err := postgres.Snap(ctx, w.config(w.live), postgres.Options{Jobs: 1, BinDir: w.pg.BinDir(), PagesPerRange: 4})
+	folder := filepath.Join(w.t.TempDir(), "dump")
+	dump := exec.CommandContext(ctx, filepath.Join(w.pg.BinDir(), "pg_dump"), "-Fd", "-Z0", "--exclude-table-data=e2e_one_time_keys_json", "-f", folder)
+	dump.Env = w.config(w.live).Env()
+	if out, err := dump.CombinedOutput(); err != nil {
+		w.t.Fatalf("pg_dump: %v: %s", err, out)
+	}
+	toc, err := os.ReadFile(filepath.Join(folder, "toc.dat"))
 	w.ok(err)
-	defer func() { w.ok(snap.Close()) }()
-	writer, err := w.archive.Writer(ctx, archive.WriterOptions{PackSize: 32 << 10})
+	outline, err := pgarchive.Parse(toc)
+	w.ok(err)
+	writer, err := w.archive.Writer(ctx, archive.WriterOptions{PackSize: 2 << 10})
 	w.ok(err)
 	add := func(data []byte) archive.Blob {
 		id, _, err := writer.Add(ctx, data)
 		w.ok(err)
 		return archive.Blob{ID: id, Size: int64(len(data))}
 	}
-	db := &archive.Database{TOC: []archive.Blob{add(snap.TOC())}}
-	db.Info, err = json.Marshal(snap.Database())
-	w.ok(err)
-	for _, t := range snap.Tables() {
-		db.Tables = append(db.Tables, archive.Table{DumpID: t.DumpID, Schema: t.Schema, Name: t.Name, Copy: t.Copy, Pages: t.Pages})
-	}
-	for _, r := range snap.Ranges() {
-		t := &db.Tables[r.Table]
-		w.ok(snap.CopyOut(ctx, r, func(c synapse.Chunk) error {
-			b := add(c.Data)
-			b.Rows, b.Open = c.Rows, c.Open
+	db := &archive.Database{TOC: []archive.Blob{add(toc)}, Info: w.info()}
+	for _, e := range outline.Entries {
+		if e.Desc != "TABLE DATA" {
+			continue
+		}
+		rows, err := os.ReadFile(filepath.Join(folder, pgarchive.DataFile(e.ID)))
+		w.ok(err)
+		t := archive.Table{DumpID: e.ID, Schema: e.Namespace, Name: e.Tag, Copy: e.Copy}
+		for piece := range slices.Chunk(bytes.TrimSuffix(rows, []byte("\\.\n\n\n")), 50_000) {
+			b := add(piece)
+			b.Rows, b.Open = int64(bytes.Count(piece, []byte("\n"))), !bytes.HasSuffix(piece, []byte("\n"))
 			t.Rows, t.Bytes, t.Blobs = t.Rows+b.Rows, t.Bytes+b.Size, append(t.Blobs, b)
-			return nil
-		}))
+		}
+		db.Tables = append(db.Tables, t)
 	}
 	_, err = writer.Close(ctx)
 	w.ok(err)
@@ -161,6 +175,24 @@ func (w *world) take() archive.Point {
 	point, err := w.archive.Find(ctx, id)
 	w.ok(err)
 	return point
+}
+
+// info describes the live database as a backup does.
+func (w *world) info() json.RawMessage {
+	w.t.Helper()
+	ctx := w.t.Context()
+	c, err := pgx.Connect(ctx, w.pg.URL(w.live))
+	w.ok(err)
+	defer c.Close(ctx) //nolint:errcheck // read only
+	d := synapse.Database{
+		Name: w.live, Provider: "libc", ConnectionLimit: -1, Taken: w.now.Add(-time.Hour),
+		Schema: &synapse.Schema{Version: 94, Compat: 84},
+	}
+	w.ok(c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype,
+		pg_database_size(oid) FROM pg_database WHERE datname = current_database()`).Scan(&d.Version, &d.Owner, &d.Encoding, &d.Collate, &d.CType, &d.Size))
+	raw, err := json.Marshal(d)
+	w.ok(err)
+	return raw
 }
 
 // options of a restore of the world's point.
@@ -234,7 +266,18 @@ func (w *world) fingerprint(database string) string {
 	out = append(out, query(`SELECT sequencename || ' ' || coalesce(last_value, 0) FROM pg_sequences ORDER BY 1`)...)
 	out = append(out, query(`SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1`)...)
 	out = append(out, query(`SELECT pg_get_userbyid(datdba) || ' ' || datcollate || ' ' || datctype || ' ' || pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()`)...)
+	w.ok(c.Close(ctx))
+	w.unused(database)
 	return strings.Join(out, "\n")
+}
+
+// unused waits until the server has noticed that nobody is connected any more.
+func (w *world) unused(database string) {
+	w.t.Helper()
+	w.exec("postgres", fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..1000 LOOP
+		PERFORM pg_stat_clear_snapshot();
+		EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '%s');
+		PERFORM pg_sleep(0.01); END LOOP; END $$`, database))
 }
 
 // same fails the test where a database is not what the fingerprint says.
