@@ -296,6 +296,21 @@ func TestADryRunTouchesNothing(t *testing.T) {
 	}
 }
 
+// The server notices late that a session has ended: an inspection just before
+// must not look like a Synapse that runs.
+func TestAnInspectionIsNotInTheWayOfTheNext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.unused(w.live)
+	job, err := New(w.options(synapse.ModeSwap))
+	w.ok(err)
+	for range 20 {
+		b, err := job.Blueprint(t.Context(), &jobs.Run{RunID: jobs.RunID{Job: JobName, Homeserver: homeserver, Due: w.now}})
+		w.ok(err)
+		w.ok(b.Refusal())
+	}
+}
+
 func (w *world) databases() (names []string) {
 	w.t.Helper()
 	found, err := w.server.Databases(w.t.Context())

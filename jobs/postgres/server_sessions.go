@@ -21,6 +21,7 @@ func sessions(ctx context.Context, c *pgx.Conn, oid uint32) ([]synapse.Session, 
 			OR coalesce(a.application_name, '') = '' AND a.usename = pg_catalog.pg_get_userbyid(d.datdba))
 		FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_database d ON d.oid = a.datid
 		WHERE a.datid = $1 AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type = 'client backend'
+		AND coalesce(a.application_name, '') <> '`+applicationName+`' -- closed a moment ago, the server may not have noticed
 		GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3`, oid)
 	if err != nil {
 		return nil, fmt.Errorf("list the sessions: %w", err)
