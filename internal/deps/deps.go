@@ -53,7 +53,7 @@ func rooms() []room {
 		{"jobs/postgres/pgarchive", nil, nil},
 		{"restore", procedure, []string{sync}},
 		{"cmd/...", []string{"cmd/...", "restore", "jobs/...", "storage/..."}, []string{
-			"github.com/spf13/cobra", "github.com/spf13/pflag", "sigs.k8s.io/yaml", "golang.org/x/term", age, sync, system,
+			"github.com/spf13/cobra", "github.com/spf13/pflag", "sigs.k8s.io/yaml", "go.yaml.in/yaml/v3", "golang.org/x/term", age, sync, system,
 		}},
 		{"internal/testbed/...", []string{"internal/testbed/..."}, []string{pgx, aws, system}},
 		{"internal/bench", []string{"internal/testbed"}, []string{pgx, zstd}},

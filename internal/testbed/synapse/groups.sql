@@ -3,8 +3,10 @@
 --
 -- A chain is a full state and three groups that differ from it by one row: what
 -- Synapse writes at every hundredth difference, and whenever a room forks.
--- A room's chains come in bursts of three, as busy rooms are; COPY's text then
--- compresses to a fifth, as that of real homeservers does.
+-- How a room's chains lie among those of others decides how far the rows
+-- compress. Bursts of three were chosen so that the whole dump comes to about a
+-- fifth at zstd level 1 (measured: 21 %); spread evenly it was 29 %. It is a
+-- setting of this generator, not a measurement of a homeserver.
 CREATE TEMP TABLE gen_group AS
 SELECT (SELECT last_value FROM state_group_id_seq) + row_number() OVER (ORDER BY (s / 12 * 12)::float8 / n, r, s) AS id, r, room_id, s, s % 4 = 0 AS is_full, n
 FROM (SELECT r.r, r.room_id, 4 * greatest(1, (p.state_rows / p.rooms / (r.members + 5))::int) AS n FROM gen_p p, gen_room r) x, generate_series(0, n - 1) s;
