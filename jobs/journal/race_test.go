@@ -135,7 +135,8 @@ func holdForEver(t *testing.T, folder string) {
 	<-held.Done()
 }
 
-// What two processes save to one run, one keeps, on every kind of store.
+// Of those who save to one run, one succeeds, on every kind of store, be it with
+// what was there already.
 func TestTwoProcessesOneRun(t *testing.T) {
 	for kind, s := range stores(t) {
 		t.Run(kind, func(t *testing.T) {
