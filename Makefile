@@ -47,7 +47,7 @@ demo: setup build ## Back up, lose and restore a throwaway database, with all co
 	@go run ./internal/demo
 
 bench: setup build ## Measure against peers; SCALE=1 is a database of 1 GB
-	@go run ./internal/bench -scale $(SCALE)
+	@go run ./internal/bench -scale $(SCALE) -out docs/benchmarks.md
 
 image: ## Build the container image with docker or podman
 	@tool=$$(command -v docker || command -v podman || { echo "image: neither docker nor podman is installed" >&2; exit 1; }); \
