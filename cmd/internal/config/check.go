@@ -1,0 +1,121 @@
+package config
+
+import (
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/synapse-maint/synapse-maint/storage"
+	"github.com/synapse-maint/synapse-maint/storage/s3"
+)
+
+// maxLevel is the highest compression level of zstd without --ultra.
+const maxLevel = 19
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// check looks at what the values mean.
+func (r *reader) check(root place, f *File) {
+	for _, name := range slices.Sorted(maps.Keys(f.Stores)) {
+		at := root.find("stores", name)
+		if strings.Contains(name, "://") || name == "" {
+			r.say(at.line, "%q is no name of a store: it is a word of your choice", name)
+			continue
+		}
+		r.checkStore(at, name, f.Stores[name])
+	}
+	if len(f.Homeservers) == 0 {
+		r.say(root.find("homeservers").line, "no homeserver is in it: write one below homeservers")
+	}
+	if f.Jobs < 0 {
+		r.say(root.find("jobs").line, "jobs is a number of 1 or more")
+	}
+	r.checkPath(root.find("pgBinDir").line, "pgBinDir", f.PgBinDir)
+	for _, name := range slices.Sorted(maps.Keys(f.Homeservers)) {
+		at, h := root.find("homeservers", name), f.Homeservers[name]
+		if storage.CheckKey(name) != nil || strings.Contains(name, "/") {
+			r.say(at.line, "%q is no homeserver's name: that has letters, digits, dots, dashes and underscores", name)
+		}
+		r.checkStoreName(at, f, h)
+		r.checkDatabase(at, h.Database)
+		r.checkKeys(at, h)
+		if l := h.CompressionLevel; l < 0 || l > maxLevel {
+			r.say(at.find("compressionLevel").line, "compressionLevel is 1 to %d", maxLevel)
+		}
+	}
+}
+
+func (r *reader) checkStore(at place, name string, s Store) {
+	u, err := url.Parse(s.URL)
+	if s.URL == "" || err != nil {
+		r.say(at.find("url").line, "store %s: its url is s3://BUCKET/PREFIX or file:///FOLDER", name)
+		return
+	}
+	switch u.Scheme {
+	case "s3":
+		if _, err := s3.ParseURL(u); err != nil {
+			r.say(at.find("url").line, "%s", err)
+		}
+	case "file":
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" {
+			r.say(at.find("url").line, "store %s: a folder is written file:///ABSOLUTE/PATH, with three slashes and no parameters", name)
+		}
+		if s.Retain != 0 {
+			r.say(at.find("retain").line, "store %s: a folder can't lock what is put into it: retain is for s3://", name)
+		}
+	default:
+		r.say(at.find("url").line, "store %s: its url is s3://BUCKET/PREFIX or file:///FOLDER", name)
+	}
+}
+
+func (r *reader) checkStoreName(at place, f *File, h Homeserver) {
+	names := slices.Sorted(maps.Keys(f.Stores))
+	switch {
+	case h.Store == "" && len(names) > 1:
+		r.say(at.line, "homeserver %s: which store? Name one by store: %s", h.Name, list(names))
+	case h.Store == "":
+	case len(names) == 0:
+		r.say(at.find("store").line, "homeserver %s: no store %q: there are no stores", h.Name, h.Store)
+	case !slices.Contains(names, h.Store):
+		r.say(at.find("store").line, "homeserver %s: no store %q%s", h.Name, h.Store, suggest(h.Store, names))
+	}
+}
+
+func (r *reader) checkDatabase(at place, d Database) {
+	if err := d.checkURL(); err != nil {
+		r.say(at.find("database", "url").line, "%s", err)
+	}
+	if d.PasswordFile != "" && d.PasswordEnv != "" {
+		r.say(at.find("database", "passwordEnv").line, "there is a passwordFile already: it is one or the other")
+	}
+	if d.PasswordEnv != "" && !variableName.MatchString(d.PasswordEnv) {
+		r.say(at.find("database", "passwordEnv").line, "passwordEnv is the name of an environment variable, not the password")
+	}
+	r.checkPath(at.find("database", "passwordFile").line, "passwordFile", d.PasswordFile)
+}
+
+func (r *reader) checkKeys(at place, h Homeserver) {
+	for i, key := range h.Recipients {
+		if !strings.HasPrefix(key, "age1") {
+			r.say(at.find("recipients").item(i), "recipient %d is no public key (age1…)", i+1)
+		}
+	}
+	for i, file := range h.Identities {
+		r.checkPath(at.find("identities").item(i), "identities", file)
+	}
+	r.checkPath(at.find("jobIdentity").line, "jobIdentity", h.JobIdentity)
+}
+
+// checkPath refuses what can't have been meant as a path, without quoting it.
+func (r *reader) checkPath(line int, key, path string) {
+	switch {
+	case strings.HasPrefix(strings.ToUpper(strings.TrimSpace(path)), "AGE-SECRET-KEY-"):
+		r.say(line, "%s: a secret key doesn't belong in this file: put it in a file and name that", key)
+	case strings.HasPrefix(path, "~"):
+		r.say(line, "%s: ~ is a shell's: write the whole path", key)
+	case strings.ContainsAny(path, "\n\x00"):
+		r.say(line, "%s: that is no path", key)
+	}
+}

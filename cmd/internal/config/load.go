@@ -1,0 +1,125 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Load reads a configuration file. The error of one that is not right is a
+// [Problems]. Paths in it are relative to the file's folder; in the [File] they
+// are absolute.
+func Load(path string) (*File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration file: %w", err)
+	}
+	return parse(path, text)
+}
+
+// Problems are what is wrong with a configuration file, each with file and
+// line, in the order of the lines. There is at least one.
+type Problems []string
+
+// Error is the first problem, and how many there are.
+func (p Problems) Error() string {
+	switch n := len(p) - 1; {
+	case n == 1:
+		return p[0] + " (and 1 more problem)"
+	case n > 1:
+		return fmt.Sprintf("%s (and %d more problems)", p[0], n)
+	}
+	return p[0]
+}
+
+func parse(path string, text []byte) (*File, error) {
+	root, err := document(text)
+	if err != nil {
+		return nil, Problems{yamlProblem(path, err.Error())}
+	}
+	f := &File{path: path}
+	r := reader{path: path}
+	r.walk(root, typeOf(f), "")
+	if len(r.problems) > 0 {
+		return nil, r.inOrder()
+	}
+	if err := root.Decode(f); err != nil { // the walk saw all that can go wrong; but if not
+		return nil, Problems{yamlProblem(path, err.Error())}
+	}
+	for name, h := range f.Homeservers {
+		h.Name = name
+		f.Homeservers[name] = h
+	}
+	r.check(place{root, root.Line}, f)
+	if len(r.problems) > 0 {
+		return nil, r.inOrder()
+	}
+	return f, f.absolute()
+}
+
+// document returns what is in the only document of a YAML file.
+func document(text []byte) (*yaml.Node, error) {
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	var first, second yaml.Node
+	err := d.Decode(&first)
+	if errors.Is(err, io.EOF) || err == nil && first.Content[0].ShortTag() == "!!null" {
+		return nil, errors.New("nothing is in it")
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = d.Decode(&second)
+	if err == nil {
+		return nil, fmt.Errorf("line %d: a second document: all is in one", second.Line)
+	}
+	if !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return first.Content[0], nil
+}
+
+var (
+	yamlLine   = regexp.MustCompile(`^line (\d+): (.*)$`)
+	yamlAnchor = regexp.MustCompile(`anchor '[^']*'`)
+)
+
+// yamlProblem writes YAML's "line 3: …" as path:3: …. What YAML takes for an
+// anchor's name may be the middle of a password.
+func yamlProblem(path, text string) string {
+	text = strings.TrimPrefix(strings.Join(strings.Fields(text), " "), "yaml: ")
+	text = yamlAnchor.ReplaceAllString(text, "anchor")
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("%s:%s: %s", path, m[1], m[2])
+	}
+	return path + ": " + text
+}
+
+// absolute makes the file's paths absolute.
+func (f *File) absolute() error {
+	file, err := filepath.Abs(f.path)
+	if err != nil {
+		return fmt.Errorf("configuration file: %w", err)
+	}
+	from := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(file), *p)
+		}
+	}
+	from(&f.PgBinDir)
+	for name, h := range f.Homeservers {
+		from(&h.Database.PasswordFile)
+		from(&h.JobIdentity)
+		for i := range h.Identities {
+			from(&h.Identities[i])
+		}
+		f.Homeservers[name] = h
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Nearest returns the name that was probably meant, empty if none is near.
+func Nearest(name string, among []string) string {
+	if len(among) == 0 || name == "" {
+		return ""
+	}
+	best := slices.MinFunc(among, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
+	if distance(name, best) <= max(1, len(name)/3) {
+		return best
+	}
+	const telling = 4 // letters: fewer are in many names
+	for _, other := range among {
+		short, long := strings.ToLower(name), strings.ToLower(other)
+		if len(short) >= telling && strings.Contains(long, short) || len(long) >= telling && strings.Contains(short, long) {
+			return other
+		}
+	}
+	return ""
+}
+
+// suggest is what an error about an unknown name ends with: the near miss, or
+// what there is.
+func suggest(name string, names []string) string {
+	if near := Nearest(name, names); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	return "; there is " + list(names)
+}
+
+// list writes names for a message, not too many.
+func list(names []string) string {
+	const few = 12
+	if len(names) > few {
+		return strings.Join(names[:few], ", ") + fmt.Sprintf(" and %d more", len(names)-few)
+	}
+	return strings.Join(names, ", ")
+}
+
+// distance is how many letters have to be added, dropped, changed or swapped
+// with their neighbour to make b of a, whatever their case.
+func distance(a, b string) int {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	before, above := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range above {
+		above[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(above[j]+1, row[j-1]+1, above[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, above = above, row
+	}
+	return above[len(b)]
+}

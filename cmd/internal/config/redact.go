@@ -1,0 +1,57 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Redacted is the file without any password. None is in a file that [Load]
+// took; one that was put together from flags may have some.
+func (f *File) Redacted() *File {
+	clean := *f
+	clean.Stores, clean.Homeservers = maps.Clone(f.Stores), maps.Clone(f.Homeservers)
+	for name, s := range clean.Stores {
+		if u, err := url.Parse(s.URL); err != nil {
+			s.URL = "…"
+		} else if u.User != nil {
+			u.User = nil
+			s.URL = u.String()
+		}
+		clean.Stores[name] = s
+	}
+	for name, h := range clean.Homeservers {
+		h.Database.URL, _ = passwordless(h.Database.URL)
+		clean.Homeservers[name] = h
+	}
+	return &clean
+}
+
+// YAML is the file as it was understood, paths absolute, comments gone, without
+// any password. [Load] reads it again.
+func (f *File) YAML() ([]byte, error) {
+	var text bytes.Buffer
+	e := yaml.NewEncoder(&text)
+	e.SetIndent(2)
+	if err := e.Encode(f.Redacted()); err != nil {
+		return nil, fmt.Errorf("write configuration: %w", err)
+	}
+	return text.Bytes(), e.Close()
+}
+
+// MarshalJSON is the same in JSON.
+func (f *File) MarshalJSON() ([]byte, error) {
+	text, err := f.YAML()
+	if err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(text, &tree); err != nil {
+		return nil, err
+	}
+	return json.Marshal(tree)
+}
