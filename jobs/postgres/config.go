@@ -186,3 +186,18 @@ func (c *Config) reaches(ctx context.Context, h *pgconn.FallbackConfig, remote n
 	ips, err := c.pg.LookupFunc(ctx, h.Host)
 	return err == nil && slices.ContainsFunc(ips, func(ip string) bool { return net.ParseIP(ip).Equal(tcp.IP) })
 }
+
+// through is the config for one connection that reads by g.
+func (c *Config) through(g *gulpConn) *Config {
+	d := *c
+	d.pg = c.pg.Copy()
+	d.pg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := c.pg.DialFunc(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		*g = gulpConn{Conn: conn} // the last that is dialled is the one that is used
+		return g, nil
+	}
+	return &d
+}

@@ -19,6 +19,7 @@ import (
 // more than what is to be done with it here.
 type copier struct {
 	pg     *pgconn.PgConn // hijacked: it knows how to cancel
+	raw    *gulpConn      // below conn, or conn itself
 	conn   net.Conn
 	wire   wire
 	locked map[int]bool // tables, by their index, that this session has a lock on
@@ -26,7 +27,8 @@ type copier struct {
 }
 
 func openCopier(ctx context.Context, s *Snapshot) (*copier, error) {
-	c, err := s.cfg.Connect(ctx)
+	raw := &gulpConn{}
+	c, err := s.cfg.through(raw).Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +45,7 @@ func openCopier(ctx context.Context, s *Snapshot) (*copier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &copier{pg: pg, conn: hijacked.Conn, wire: wire{conn: hijacked.Conn, buf: make([]byte, gulp)}, locked: map[int]bool{}}, nil
+	return &copier{pg: pg, raw: raw, conn: hijacked.Conn, wire: wire{conn: hijacked.Conn, buf: make([]byte, gulp)}, locked: map[int]bool{}}, nil
 }
 
 // lock takes the table's lock, which is free unless somebody waits for an
@@ -66,8 +68,7 @@ func (w *copier) lock(ctx context.Context, s *Snapshot, table int) (free bool, e
 // run sends a statement and gives the rows it copies to c. It returns how many
 // the server says there were.
 func (w *copier) run(ctx context.Context, sql string, c *cutter) (rows int64, err error) {
-	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	w.raw.begin(ctx)
 	if err := w.wire.query(sql); err != nil {
 		return 0, err
 	}
@@ -126,9 +127,6 @@ func (w *copier) abort() {
 	_ = w.pg.CancelRequest(ctx)
 	_ = w.conn.Close()
 }
-
-// gulp is how much is read from the server at once, in bytes.
-const gulp = 256 << 10
 
 // maxMessage bounds messages other than rows.
 const maxMessage = 1 << 20

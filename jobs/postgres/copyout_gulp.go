@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// gulp is how much is read from the server at once, in bytes. It fits into a
+// core's cache: what is read is used soon after.
+const gulp = 256 << 10
+
+// The server sends 8 KiB at a time, and a reader that is woken for each costs
+// more than the copy itself. So the kernel is asked to wake it only when
+// lowWater bytes are there (SO_RCVLOWAT, which Unix sockets ignore), and the
+// last ones of a range are fetched when nothing more came for a moment.
+const (
+	lowWater   = 128 << 10
+	patience   = 2 * time.Millisecond
+	patientMax = 32 * time.Millisecond // where the server is busy with something else
+)
+
+// gulpConn is a connection that reads a lot at once: below TLS, whose own reads
+// are small.
+type gulpConn struct {
+	net.Conn
+	ctx   context.Context // of the statement that runs; nil: somebody else's deadlines hold
+	buf   []byte
+	ready []byte // of buf, not yet given out
+}
+
+// begin reads patiently until end, and fails when ctx ends.
+func (g *gulpConn) begin(ctx context.Context) {
+	if g.ctx == nil {
+		lowat(g.Conn, lowWater)
+	}
+	g.ctx = ctx
+}
+
+// Read implements [net.Conn].
+func (g *gulpConn) Read(p []byte) (int, error) {
+	if len(g.ready) == 0 {
+		if len(p) >= gulp/2 {
+			return g.read(p)
+		}
+		if g.buf == nil {
+			g.buf = make([]byte, gulp)
+		}
+		n, err := g.read(g.buf)
+		if err != nil {
+			return 0, err
+		}
+		g.ready = g.buf[:n]
+	}
+	n := copy(p, g.ready)
+	g.ready = g.ready[n:]
+	return n, nil
+}
+
+func (g *gulpConn) read(p []byte) (int, error) {
+	if g.ctx == nil {
+		return g.Conn.Read(p)
+	}
+	for wait := patience; ; wait = min(2*wait, patientMax) {
+		if g.ctx.Err() != nil {
+			return 0, context.Cause(g.ctx)
+		}
+		if err := g.Conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			return 0, err
+		}
+		n, err := g.Conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+	}
+}
+
+// lowat sets SO_RCVLOWAT. Without it everything works, at a higher price.
+func lowat(c net.Conn, n int) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := sc.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, n) })
+	}
+}
