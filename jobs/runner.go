@@ -290,7 +290,7 @@ func (a *attempt) logEnd(rec StepRecord, err error) {
 	case Incomplete:
 		log.WarnContext(a.ctx, "step done in part", "error", err)
 	default:
-		log.ErrorContext(a.ctx, "step "+string(rec.State), "error", err)
+		log.ErrorContext(a.ctx, "step not done", "state", rec.State, "error", err)
 	}
 }
 

@@ -95,7 +95,8 @@ func TestStatusSaysWhatIsLiveAndWhatToDo(t *testing.T) {
 		},
 		{
 			"undone", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end, undone, end),
-			[]synapse.Found{live, loaded}, "it was undone", "restored, then swapped back: " + made.Database, "drop",
+			[]synapse.Found{live, loaded},
+			"it was undone", "restored, then swapped back: " + made.Database, "drop",
 		},
 		{
 			"a later restore put the result aside", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end),
@@ -109,11 +110,13 @@ func TestStatusSaysWhatIsLiveAndWhatToDo(t *testing.T) {
 		},
 		{
 			"dropped", runOf(t, swapReq, jobs.Done, create, made, swap, done, settle, end, dropped, end),
-			[]synapse.Found{after[0]}, "it was dropped", "", "",
+			[]synapse.Found{after[0]},
+			"it was dropped", "", "",
 		},
 		{
 			"beside, done", runOf(t, beside, jobs.Done, create, created{"b", 20}, settle, settled{Database: "b", OID: 20}),
-			[]synapse.Found{{Name: "b", OID: 20, Run: run}}, "done: b is the restored database", "", "",
+			[]synapse.Found{{Name: "b", OID: 20, Run: run}},
+			"done: b is the restored database", "", "",
 		},
 		{
 			"server does not answer", runOf(t, swapReq, jobs.Failed, create, made, load, nil),

@@ -42,8 +42,8 @@ func TestCheckConditions(t *testing.T) {
 	if err := storage.CheckConditions(t.Context(), s, "checks/conditions"); err != nil {
 		t.Error(err)
 	}
-	for o := range s.List(t.Context(), "") {
-		t.Errorf("%s is left", o.Key)
+	for o, err := range s.List(t.Context(), "") {
+		t.Errorf("%s is left (%v)", o.Key, err)
 	}
 	broken := errors.New("broken")
 	for n := 1; n <= 5; n++ {

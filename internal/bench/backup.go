@@ -105,14 +105,18 @@ func (b *bench) second(ctx context.Context, fresh func() error) error {
 		ours, limit = append(ours, got...), append(limit, peer...)
 	}
 	b.add(compare("second backup after 1 % of rows, wall", "parallel `COPY` to nowhere", ours, limit, 1.15))
-	b.add(row{what: "second backup, bytes stored", against: "changed 1024-page ranges, zstd level 1",
-		got: float64(sent) / float64(changed), aim: 1.05, detail: fmt.Sprintf("%.1f MB / %.1f MB", float64(sent)/1e6, float64(changed)/1e6)})
+	b.add(row{
+		what: "second backup, bytes stored", against: "changed 1024-page ranges, zstd level 1",
+		got: float64(sent) / float64(changed), aim: 1.05, detail: fmt.Sprintf("%.1f MB / %.1f MB", float64(sent)/1e6, float64(changed)/1e6),
+	})
 	return nil
 }
 
 func compare(what, against string, ours, peer []sample, aim float64) row {
-	return row{what: what, against: against, got: ratio(ours, peer), aim: aim,
-		detail: fmt.Sprintf("%.2f s / %.2f s", median(ours).wall.Seconds(), median(peer).wall.Seconds())}
+	return row{
+		what: what, against: against, got: ratio(ours, peer), aim: aim,
+		detail: fmt.Sprintf("%.2f s / %.2f s", median(ours).wall.Seconds(), median(peer).wall.Seconds()),
+	}
 }
 
 // parallelCopy is the limit: as many psql as there are CPUs copy all tables, by

@@ -126,24 +126,36 @@ func TestStaleLockIsTakenOver(t *testing.T) {
 		{name: "old: watched for a TTL", age: 24 * time.Hour, within: 66 * time.Second},
 		{name: "fresh: not waited for", age: 10 * time.Second, locked: true},
 		{name: "fresh: waited for", age: 10 * time.Second, wait: 2 * time.Minute, within: 66 * time.Second},
-		{name: "its own TTL counts", age: 24 * time.Hour, within: 305 * time.Second,
-			change: func(rec map[string]any) { rec["ttl"] = 300 }},
-		{name: "damaged", age: 24 * time.Hour, within: 66 * time.Second,
-			change: func(rec map[string]any) { rec["ttl"] = -1 }},
-		{name: "a process of this machine that is gone", within: 0,
-			change: func(rec map[string]any) { goneHere(rec, 1<<30, "1") }},
-		{name: "its PID is used again", within: 0,
-			change: func(rec map[string]any) { goneHere(rec, os.Getpid(), "1") }},
-		{name: "the same PID in another container", age: 10 * time.Second, locked: true,
+		{
+			name: "its own TTL counts", age: 24 * time.Hour, within: 305 * time.Second,
+			change: func(rec map[string]any) { rec["ttl"] = 300 },
+		},
+		{
+			name: "damaged", age: 24 * time.Hour, within: 66 * time.Second,
+			change: func(rec map[string]any) { rec["ttl"] = -1 },
+		},
+		{
+			name: "a process of this machine that is gone", within: 0,
+			change: func(rec map[string]any) { goneHere(rec, 1<<30, "1") },
+		},
+		{
+			name: "its PID is used again", within: 0,
+			change: func(rec map[string]any) { goneHere(rec, os.Getpid(), "1") },
+		},
+		{
+			name: "the same PID in another container", age: 10 * time.Second, locked: true,
 			change: func(rec map[string]any) {
 				goneHere(rec, 1<<30, "1")
 				rec["process"].(map[string]any)["space"] = "pid:[1]"
-			}},
-		{name: "the machine was booted since: another machine may bear its name", age: 10 * time.Second, locked: true,
+			},
+		},
+		{
+			name: "the machine was booted since: another machine may bear its name", age: 10 * time.Second, locked: true,
 			change: func(rec map[string]any) {
 				goneHere(rec, 1<<30, "1")
 				rec["process"].(map[string]any)["boot"] = "another"
-			}},
+			},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

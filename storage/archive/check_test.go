@@ -212,7 +212,7 @@ func TestSampleIsDeterministic(t *testing.T) {
 	}
 	sizes := map[int]bool{}
 	for seed := range uint64(8) {
-		if read(seed) != read(seed) {
+		if first, again := read(seed), read(seed); first != again {
 			t.Error("the same seed read other packs")
 		}
 		sizes[read(seed)] = true

@@ -20,8 +20,10 @@ func TestRestoreByHand(t *testing.T) {
 		{"", `for f in packs/*/* index/*; do n=${f##*/}; echo "${n##*-}  $f"; done | sha256sum -c --quiet`},
 		{"", `age -d -i key.txt points/POINT | zstd -d | jq . >manifest.json`},
 		{"", `for f in index/*; do age -d -i key.txt $f | zstd -d | tail -n +2; done >index.jsonl`},
-		{"ID=$(jq -r '.database.tables[0].blobs[0].id' manifest.json)\nread -r PACK OFFSET LENGTH < <(",
-			`jq -r --arg id ID 'select(any(.blobs[]; .id == $id)) | .pack as $p | .blobs[] | select(.id == $id) | [$p, .offset, .stored] | @tsv' index.jsonl`},
+		{
+			"ID=$(jq -r '.database.tables[0].blobs[0].id' manifest.json)\nread -r PACK OFFSET LENGTH < <(",
+			`jq -r --arg id ID 'select(any(.blobs[]; .id == $id)) | .pack as $p | .blobs[] | select(.id == $id) | [$p, .offset, .stored] | @tsv' index.jsonl`,
+		},
 		{")\n", `tail -c +$((OFFSET + 1)) packs/PA/PACK… | head -c LENGTH | age -d -i key.txt | zstd -d`},
 		{"\n", `sed 's/"sha256": "[0-9a-f]*"/"sha256": "'$(printf 0%.0s {1..64})'"/' archive.json | sha256sum`},
 	}

@@ -52,7 +52,7 @@ func TestIndexPrefersGoodPacks(t *testing.T) {
 		rec := testPack(name+1, 7, 1)
 		x.addPack(&rec, "index/a")
 	}
-	var sizes = map[ID]int64{testID(-2): 1, testID(-3): 1}
+	sizes := map[ID]int64{testID(-2): 1, testID(-3): 1}
 	x.compare(sizes)                                      // the first is missing
 	x.suspect(map[string]bool{packKey(testID(-2)): true}) // the second was found damaged
 	var got []ID

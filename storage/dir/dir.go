@@ -72,8 +72,7 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (io.ReadClose
 	if off < 0 {
 		return nil, s.fail("get", key, fmt.Errorf("offset %d is negative", off))
 	}
-	info, err := s.lstat(key)
-	if err != nil {
+	if _, err := s.lstat(key); err != nil {
 		return nil, s.fail("get", key, err)
 	}
 	f, err := s.root.Open(key)
@@ -82,7 +81,8 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (io.ReadClose
 	}
 	// The object may have been replaced since: by another file, which is what
 	// to read then, but not by a link or a pipe.
-	if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
 		err = errNotFile
 	}
 	if err != nil {

@@ -176,8 +176,8 @@ func TestLeftoversOfDeadWritersGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for o := range s.List(t.Context(), "") {
-		t.Errorf("%s is listed", o.Key)
+	for o, err := range s.List(t.Context(), "") {
+		t.Errorf("%s is listed (%v)", o.Key, err)
 	}
 	if _, err := os.Stat(old); err != nil {
 		t.Errorf("reading removed it: %v", err)
