@@ -51,6 +51,10 @@ func (l *load) ask(ctx context.Context, work <-chan question, found []synapse.Fi
 		return err
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
+	// The sessions are the parallelism.
+	if err := execute(ctx, c, "SET max_parallel_workers_per_gather = 0"); err != nil {
+		return err
+	}
 	for q := range work {
 		f, err := q.ask(ctx, c)
 		if err != nil {

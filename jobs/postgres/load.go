@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,10 +21,11 @@ type load struct {
 	db   row
 	done bool // an earlier attempt completed it
 
-	state   *state
-	schema  string // of Synapse's tables; empty where it is not Synapse's
-	version int
-	rep     synapse.LoadReport
+	state     *state
+	schema    string // of Synapse's tables; empty where it is not Synapse's
+	version   int
+	analyzing atomic.Int64 // nanoseconds of all sessions
+	rep       synapse.LoadReport
 }
 
 // Load fills a database with what a recovery point holds, and checks it. The
@@ -70,6 +72,9 @@ func (l *load) run(ctx context.Context) error {
 
 // fill is everything between the empty and the complete database.
 func (l *load) fill(ctx context.Context) error {
+	if err := l.quiet(ctx, l.lead); err != nil {
+		return err
+	}
 	var err error
 	if l.state, err = openState(ctx, l.lead, l.q.Run); err != nil {
 		return err
@@ -160,7 +165,7 @@ func (l *load) connect(ctx context.Context, encoding string) (*pgx.Conn, error) 
 	}
 	err = execute(ctx, c, `SET client_encoding = `+literal(encoding)+`; SET application_name = `+literal(l.application())+`;
 		SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = off;
-		SET row_security = off; SET check_function_bodies = off; SET xmloption = content; SET standard_conforming_strings = on;
+		SET row_security = off; SET jit = off; SET work_mem = '64MB'; SET check_function_bodies = off; SET xmloption = content; SET standard_conforming_strings = on;
 		SET client_min_messages = warning; SELECT pg_catalog.set_config('search_path', '', false)`)
 	if err == nil {
 		err = optional(ctx, c, serverVersion(c))

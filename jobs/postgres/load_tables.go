@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
@@ -39,6 +40,8 @@ func (l *load) tables(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	// pg_restore does not analyze: say what it costs.
+	l.rep.Phases = append(l.rep.Phases, synapse.Phase{Name: "analyze, in all sessions together, during rows and indexes", Seconds: time.Duration(l.analyzing.Load()).Seconds()})
 	return execute(ctx, l.lead, "INSERT INTO "+bookkeeping+".phase VALUES ('tables')")
 }
 
@@ -56,7 +59,7 @@ func (l *load) work() []*tableWork {
 		if !l.toc.data[t.DumpID] {
 			continue
 		}
-		w := &tableWork{LoadTable: t, index: i, builds: builds[t.DumpID], analyze: true}
+		w := &tableWork{LoadTable: t, index: i, builds: builds[t.DumpID], analyze: t.Rows > 0}
 		delete(builds, t.DumpID)
 		for n, p := range t.Parts {
 			w.bytes += p.Bytes
@@ -134,6 +137,8 @@ func (w *worker) do(ctx context.Context, p piece) error {
 	if p.kind == buildIndex {
 		return w.build(ctx, p)
 	}
+	start := time.Now()
+	defer func() { w.l.analyzing.Add(int64(time.Since(start))) }()
 	name := quote(p.table.Schema) + "." + quote(p.table.Name)
 	if err := execute(ctx, w.conn, "ANALYZE "+name); err != nil {
 		return fmt.Errorf("analyze %s: %w", name, err)

@@ -132,47 +132,6 @@ func TestLoadBringsBackWhatPgDumpWrote(t *testing.T) {
 	sound(t, again)
 }
 
-var errCut = errors.New("the connection to the store was cut")
-
-// Incident: a restore that died half-way had to be begun again, or doubled rows.
-func TestLoadGoesOnWhereItWasCut(t *testing.T) {
-	t.Parallel()
-	p, s := server(t)
-	src, want := varied(t, p)
-	for after := 0; after < 40; after += 4 {
-		t.Run(fmt.Sprintf("after %d parts", after), func(t *testing.T) {
-			name := fmt.Sprintf("load_cut_%d", after)
-			created(t, p, s, name, name, src.dump)
-			q := src.request(t, name, name, 2<<10)
-			q.Jobs = 2
-			whole := q.Fetch
-			left := make(chan struct{}, after)
-			for range after {
-				left <- struct{}{}
-			}
-			q.Fetch = func(ctx context.Context, table, part int, yield func([]byte) error) error {
-				select {
-				case <-left:
-					return whole(ctx, table, part, yield)
-				default:
-					return errCut
-				}
-			}
-			if _, err := s.Load(t.Context(), q); !errors.Is(err, errCut) {
-				t.Fatalf("got %v, want the store's error", err)
-			}
-			q.Fetch = whole
-			rep, err := s.Load(t.Context(), q)
-			must(t, err)
-			sound(t, rep)
-			if after > 8 && rep.Resumed == 0 {
-				t.Error("nothing was kept of the first attempt")
-			}
-			same(t, "the resumed database", textOf(t, s.cfg.With(name), filepath.Join(p.BinDir(), "pg_dump")), want)
-		})
-	}
-}
-
 // Incident: restoring over a live database doubled rows in tables without a
 // unique index and set sequences back.
 func TestLoadRefusesADatabaseThatIsNotEmpty(t *testing.T) {

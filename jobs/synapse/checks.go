@@ -52,6 +52,8 @@ func Checks() []Check {
 // relations are what no foreign key guards. They may have been broken in the
 // source as well, so they don't stop a swap: the row counts prove the load.
 var relations = []Check{
+	{"no event_auth row is doubled", none("doubled row(s) in event_auth: a restore over a live database did that", `FROM
+		(SELECT FROM event_auth GROUP BY event_id, auth_id, room_id HAVING count(*) > 1) x`), false},
 	{"events have their JSON", none("event(s) without event_json", `FROM events e
 		WHERE NOT EXISTS (SELECT FROM event_json j WHERE j.event_id = e.event_id)`), false},
 	{"events have a state group", none("event(s) without a state group", `FROM events e
@@ -62,8 +64,6 @@ var relations = []Check{
 	{"rooms have a forward extremity", none("room(s) without a forward extremity", `FROM rooms r
 		WHERE EXISTS (SELECT FROM current_state_events c WHERE c.room_id = r.room_id)
 		AND NOT EXISTS (SELECT FROM event_forward_extremities f WHERE f.room_id = r.room_id)`), false},
-	{"no event_auth row is doubled", none("doubled row(s) in event_auth: a restore over a live database did that", `FROM
-		(SELECT FROM event_auth GROUP BY event_id, auth_id, room_id HAVING count(*) > 1) x`), false},
 }
 
 func none(what, from string) string {

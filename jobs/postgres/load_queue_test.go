@@ -1,0 +1,82 @@
+package postgres
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+)
+
+func workOn(name string, parts int, builds ...build) *tableWork {
+	t := &tableWork{LoadTable: synapse.LoadTable{Table: synapse.Table{Name: name}}, builds: builds, analyze: true}
+	for i := range parts {
+		t.Parts = append(t.Parts, synapse.Part{Bytes: 10})
+		t.parts = append(t.parts, i)
+		t.left, t.bytes = t.left+10, t.bytes+10
+	}
+	return t
+}
+
+func take(t *testing.T, q *queue, workers int) piece {
+	t.Helper()
+	p, ok := q.next(workers)
+	if !ok {
+		t.Fatal("no work")
+	}
+	return p
+}
+
+func TestQueueBeginsWithTheLongestChainAndBuildsWhenRowsAreIn(t *testing.T) {
+	t.Parallel()
+	q := newQueue([]*tableWork{workOn("small", 1), workOn("large", 2, build{name: "i"}, build{name: "pk", alone: true})})
+	first, second := take(t, q, 2), take(t, q, 2)
+	if first.table.Name != "large" || second.table.Name != "large" {
+		t.Fatalf("began with %s and %s", first.table.Name, second.table.Name)
+	}
+	q.end(first) // the second part is still being copied: no index yet
+	third := take(t, q, 2)
+	if third.kind != copyPart || third.table.Name != "small" {
+		t.Fatalf("got %+v", third)
+	}
+	q.end(second)
+	pk := take(t, q, 2)
+	if pk.build.name != "pk" {
+		t.Fatalf("the constraint that suffers no other build goes first, got %q", pk.build.name)
+	}
+	q.end(third)
+	if p := take(t, q, 2); p.kind != analyzeTable || p.table.Name != "small" {
+		t.Fatalf("while the constraint is made alone, got %+v", p)
+	}
+	q.end(pk)
+	if p := take(t, q, 2); p.build.name != "i" {
+		t.Fatalf("got %+v", p)
+	}
+}
+
+func TestQueueLetsABuildUseIdleCoresOnly(t *testing.T) {
+	t.Parallel()
+	q := newQueue([]*tableWork{workOn("t", 0, build{name: "a"}, build{name: "b"}, build{name: "c"})})
+	helpers := []int{take(t, q, 2).helpers, take(t, q, 2).helpers}
+	if !slices.Equal(helpers, []int{0, 0}) {
+		t.Errorf("helpers %v while other builds wait", helpers)
+	}
+	lone := newQueue([]*tableWork{workOn("t", 0, build{name: "a"})})
+	if p := take(t, lone, 4); p.helpers != 3 {
+		t.Errorf("%d helpers for the only build of 4 workers", p.helpers)
+	}
+}
+
+func TestQueueEndsWhenAllIsBegunOrStopped(t *testing.T) {
+	t.Parallel()
+	q := newQueue([]*tableWork{workOn("t", 1)})
+	q.end(take(t, q, 1))
+	q.end(take(t, q, 1)) // its ANALYZE
+	if _, ok := q.next(1); ok {
+		t.Error("work after the end")
+	}
+	q = newQueue([]*tableWork{workOn("t", 1)})
+	q.stop()
+	if _, ok := q.next(1); ok {
+		t.Error("work after the stop")
+	}
+}

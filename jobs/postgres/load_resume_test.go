@@ -1,0 +1,133 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/internal/testbed"
+)
+
+var errCut = errors.New("the connection to the store was cut")
+
+// Incident: a restore that died half-way had to be begun again, or doubled rows.
+func TestLoadGoesOnWhereItWasCut(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	src, want := varied(t, p)
+	for after := 0; after < 40; after += 4 {
+		t.Run(fmt.Sprintf("after %d parts", after), func(t *testing.T) {
+			name := fmt.Sprintf("load_cut_%d", after)
+			created(t, p, s, name, name, src.dump)
+			q := src.request(t, name, name, 2<<10)
+			q.Jobs = 2
+			whole := q.Fetch
+			left := make(chan struct{}, after)
+			for range after {
+				left <- struct{}{}
+			}
+			q.Fetch = func(ctx context.Context, table, part int, yield func([]byte) error) error {
+				select {
+				case <-left:
+					return whole(ctx, table, part, yield)
+				default:
+					return errCut
+				}
+			}
+			if _, err := s.Load(t.Context(), q); !errors.Is(err, errCut) {
+				t.Fatalf("got %v, want the store's error", err)
+			}
+			q.Fetch = whole
+			rep, err := s.Load(t.Context(), q)
+			must(t, err)
+			sound(t, rep)
+			if after > 8 && rep.Resumed == 0 {
+				t.Error("nothing was kept of the first attempt")
+			}
+			same(t, "the resumed database", textOf(t, s.cfg.With(name), filepath.Join(p.BinDir(), "pg_dump")), want)
+		})
+	}
+}
+
+// A load that dies at any instant leaves what the next attempt goes on with:
+// here its sessions are cut, as those of a killed process are.
+func TestLoadCutOffAtAnyInstantEndsTheSame(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	src, want := varied(t, p)
+	for i := range 12 {
+		name := fmt.Sprintf("load_instant_%d", i)
+		created(t, p, s, name, name, src.dump)
+		q := src.request(t, name, name, 2<<10)
+		q.Jobs = 2
+		for try := 1; ; try++ { // each attempt may live a little longer
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration((i+1)*try*try)*9*time.Millisecond)
+			rep, err := s.Load(ctx, q)
+			cancel()
+			if err == nil {
+				sound(t, rep)
+				break
+			}
+			if try > 40 {
+				t.Fatalf("attempt %d of %s: %v", try, name, err)
+			}
+		}
+		same(t, "the resumed database", textOf(t, s.cfg.With(name), filepath.Join(p.BinDir(), "pg_dump")), want)
+	}
+}
+
+func TestLoadIntoANewerServer(t *testing.T) {
+	t.Parallel()
+	p, _ := server(t)
+	src, want := varied(t, p)
+	newer := testbed.PostgresVersion(t, 17)
+	s := NewServer(config(t, newer.URL("postgres")), Options{BinDir: newer.BinDir()})
+	created(t, newer, s, "run-1", "load_newer", src.dump)
+	rep, err := s.Load(t.Context(), src.request(t, "run-1", "load_newer", 4<<10))
+	must(t, err)
+	sound(t, rep)
+	// Rows and indexes are the same text in both; DDL is written differently.
+	got := textOf(t, s.cfg.With("load_newer"), filepath.Join(newer.BinDir(), "pg_dump"))
+	for _, line := range strings.Split(want, "\n") {
+		if strings.HasPrefix(line, "CREATE INDEX") || strings.Contains(line, "\t") {
+			if !strings.Contains(got, line) {
+				t.Errorf("the newer server lacks %q", line)
+			}
+		}
+	}
+
+	back := dumpOf(t, s.cfg.With("load_newer"), filepath.Join(newer.BinDir(), "pg_dump"))
+	_, old := server(t)
+	q := asked("run-1", "inspect_absent", "inspect_absent_restore", back.dump)
+	q.TOC = back.toc
+	in := inspected(t, old, q)
+	hasProblem(t, in, "the server is PostgreSQL 15, the recovery point is of 17")
+	hasProblem(t, in, "install the package postgresql-client-17")
+}
+
+func TestLoadGivesTheDumpsOwnersObjectsToAnother(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	src, _ := varied(t, p)
+	must(t, p.Exec(t.Context(), "postgres", `CREATE ROLE "other owner"`))
+	created(t, p, s, "run-1", "load_owner", src.dump)
+	q := src.request(t, "run-1", "load_owner", 1<<20)
+	q.Dump.Owner, q.Owner = "synapse", "other owner"
+	q.Only = []string{"empty", "plain", "secret"}
+	rep, err := s.Load(t.Context(), q)
+	must(t, err)
+	sound(t, rep)
+	found, err := names(t.Context(), connected(t, s.cfg.With("load_owner")), `
+		SELECT tableowner::text FROM pg_tables WHERE tablename = 'empty' UNION ALL
+		SELECT attacl::text FROM pg_attribute WHERE attrelid = 'plain'::regclass AND attacl IS NOT NULL UNION ALL
+		SELECT polroles[1]::regrole::text FROM pg_policy`)
+	must(t, err)
+	if want := []string{"other owner", `{"\"other owner\"=r/postgres"}`, `"other owner"`}; !slices.Equal(found, want) {
+		t.Errorf("got %q, want %q", found, want)
+	}
+}
