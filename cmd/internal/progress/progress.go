@@ -29,8 +29,8 @@ type Bar struct {
 	width    func() int
 	stop     func() // ends the loop and waits for it; once
 
-	state sync.Mutex // of the fields below; held for no longer than it takes to read a number
-	now   state
+	mu  sync.Mutex // of the fields below; held for no longer than it takes to read a number
+	now state
 
 	out   sync.Mutex // of the fields below; a terminal may be stopped for hours (Ctrl-S)
 	w     io.Writer
@@ -72,8 +72,8 @@ func New(w io.Writer, terminal bool, width func() int, verb string) *Bar {
 // thousands of times a second: reports that overtake each other don't let the
 // bar go back.
 func (b *Bar) Report(done, total int64, what string) {
-	b.state.Lock()
-	defer b.state.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	s := &b.now
 	first := !s.reported
 	another := done < s.done && total != s.total // the next part of the work, counted anew
@@ -147,8 +147,8 @@ func (b *Bar) last() {
 // measure notes where the work is, for the rate, and returns a copy of the
 // state.
 func (b *Bar) measure() state {
-	b.state.Lock()
-	defer b.state.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	s := &b.now
 	if s.reported {
 		now := time.Now()

@@ -1,0 +1,77 @@
+package progress
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+func TestBytes(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{
+		0:                       "0 B",
+		1:                       "1 B",
+		1023:                    "1023 B",
+		1024:                    "1.0 KiB",
+		1536:                    "1.5 KiB",
+		99*1024 + 1000:          "100 KiB",
+		1000 * 1024:             "1.0 MiB",
+		8 << 20:                 "8.0 MiB",
+		256 << 20:               "256 MiB",
+		1<<30 + 1<<28 - 50<<20:  "1.2 GiB",
+		3 << 40:                 "3.0 TiB",
+		math.MaxInt64:           "8.0 EiB",
+		-1:                      "-1 B",
+		-(5 << 20):              "-5.0 MiB",
+		math.MinInt64:           "-8.0 EiB",
+		1<<30 - 1:               "1.0 GiB",
+		999*1024*1024 + 700<<10: "1.0 GiB",
+	} {
+		if got := Bytes(n); got != want {
+			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		-time.Second:                 "0.0 s",
+		0:                            "0.0 s",
+		340 * time.Millisecond:       "0.3 s",
+		9940 * time.Millisecond:      "9.9 s",
+		9960 * time.Millisecond:      "10 s",
+		59 * time.Second:             "59 s",
+		59600 * time.Millisecond:     "1 m 0 s",
+		200 * time.Second:            "3 m 20 s",
+		time.Hour - time.Second:      "59 m 59 s",
+		time.Hour:                    "1 h 0 m",
+		47*time.Hour + time.Minute:   "47 h 1 m",
+		50 * time.Hour:               "2 d 2 h",
+		400*24*time.Hour + time.Hour: "400 d 1 h",
+	} {
+		if got := Duration(d); got != want {
+			t.Errorf("Duration(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestAge(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		-time.Hour:                 "now", // the other machine's clock is ahead
+		0:                          "now",
+		time.Second:                "1 second",
+		59 * time.Second:           "59 seconds",
+		time.Minute:                "1 minute",
+		119 * time.Minute:          "1 hour",
+		23*time.Hour + time.Minute: "23 hours",
+		24 * time.Hour:             "1 day",
+		48 * time.Hour:             "2 days",
+		800 * 24 * time.Hour:       "800 days",
+	} {
+		if got := Age(d); got != want {
+			t.Errorf("Age(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
