@@ -37,6 +37,9 @@ type load struct {
 // in the report's findings.
 func (s *Server) Load(ctx context.Context, q synapse.LoadRequest) (synapse.LoadReport, error) {
 	if q.Jobs <= 0 {
+		q.Jobs = s.o.Jobs
+	}
+	if q.Jobs <= 0 {
 		q.Jobs = max(runtime.NumCPU(), 1)
 	}
 	if q.OnProgress == nil {
