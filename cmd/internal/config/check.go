@@ -1,10 +1,8 @@
 package config
 
 import (
-	"maps"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/synapse-maint/synapse-maint/storage"
@@ -18,32 +16,20 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // check looks at what the values mean.
 func (r *reader) check(root place, f *File) {
-	for _, name := range slices.Sorted(maps.Keys(f.Stores)) {
+	for _, name := range f.StoreNames() {
 		at := root.find("stores", name)
 		if strings.Contains(name, "://") || name == "" {
 			r.say(at.line, "%q is no name of a store: it is a word of your choice", name)
-			continue
 		}
 		r.checkStore(at, name, f.Stores[name])
 	}
-	if len(f.Homeservers) == 0 {
-		r.say(root.find("homeservers").line, "no homeserver is in it: write one below homeservers")
-	}
-	if f.Jobs < 0 {
-		r.say(root.find("jobs").line, "jobs is a number of 1 or more")
-	}
-	r.checkPath(root.find("pgBinDir").line, "pgBinDir", f.PgBinDir)
-	for _, name := range slices.Sorted(maps.Keys(f.Homeservers)) {
-		at, h := root.find("homeservers", name), f.Homeservers[name]
+	r.checkHomeserver(root.find("defaults"), f, f.Defaults)
+	for _, name := range f.Names() {
+		at := root.find("homeservers", name)
 		if storage.CheckKey(name) != nil || strings.Contains(name, "/") {
 			r.say(at.line, "%q is no homeserver's name: that has letters, digits, dots, dashes and underscores", name)
 		}
-		r.checkStoreName(at, f, h)
-		r.checkDatabase(at, h.Database)
-		r.checkKeys(at, h)
-		if l := h.CompressionLevel; l < 0 || l > maxLevel {
-			r.say(at.find("compressionLevel").line, "compressionLevel is 1 to %d", maxLevel)
-		}
+		r.checkHomeserver(at, f, f.Homeservers[name])
 	}
 }
 
@@ -52,6 +38,9 @@ func (r *reader) checkStore(at place, name string, s Store) {
 	if s.URL == "" || err != nil {
 		r.say(at.find("url").line, "store %s: its url is s3://BUCKET/PREFIX or file:///FOLDER", name)
 		return
+	}
+	if s.ObjectLock < 0 {
+		r.say(at.find("objectLock").line, "store %s: objectLock can't be negative", name)
 	}
 	switch u.Scheme {
 	case "s3":
@@ -62,24 +51,33 @@ func (r *reader) checkStore(at place, name string, s Store) {
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" {
 			r.say(at.find("url").line, "store %s: a folder is written file:///ABSOLUTE/PATH, with three slashes and no parameters", name)
 		}
-		if s.Retain != 0 {
-			r.say(at.find("retain").line, "store %s: a folder can't lock what is put into it: retain is for s3://", name)
+		if s.ObjectLock != 0 {
+			r.say(at.find("objectLock").line, "store %s: a folder can't lock what is put into it: objectLock is for s3://", name)
 		}
 	default:
 		r.say(at.find("url").line, "store %s: its url is s3://BUCKET/PREFIX or file:///FOLDER", name)
 	}
 }
 
-func (r *reader) checkStoreName(at place, f *File, h Homeserver) {
-	names := slices.Sorted(maps.Keys(f.Stores))
-	switch {
-	case h.Store == "" && len(names) > 1:
-		r.say(at.line, "homeserver %s: which store? Name one by store: %s", h.Name, list(names))
-	case h.Store == "":
-	case len(names) == 0:
-		r.say(at.find("store").line, "homeserver %s: no store %q: there are no stores", h.Name, h.Store)
-	case !slices.Contains(names, h.Store):
-		r.say(at.find("store").line, "homeserver %s: no store %q%s", h.Name, h.Store, suggest(h.Store, names))
+func (r *reader) checkHomeserver(at place, f *File, h Homeserver) {
+	if h.Store != "" {
+		if _, err := f.StoreNamed(h.Store); err != nil {
+			r.say(at.find("store").line, "%s", strings.Replace(err.Error(), " in "+f.path, "", 1))
+		} else if strings.Contains(h.Store, "://") {
+			r.checkStore(place{line: at.find("store").line}, "of a homeserver", Store{URL: h.Store})
+		}
+	}
+	r.checkDatabase(at, h.Database)
+	r.checkKeys(at, h)
+	r.checkPath(at.find("pgBinDir").line, "pgBinDir", h.PgBinDir)
+	if h.Jobs < 0 {
+		r.say(at.find("jobs").line, "jobs can't be negative")
+	}
+	if l := h.Backup.CompressionLevel; l < 0 || l > maxLevel {
+		r.say(at.find("backup", "compressionLevel").line, "compressionLevel is 1 to %d", maxLevel)
+	}
+	if h.Restore.KeepOld < 0 {
+		r.say(at.find("restore", "keepOld").line, "keepOld can't be negative")
 	}
 }
 

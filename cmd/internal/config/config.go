@@ -3,47 +3,47 @@
 // leads nowhere are errors with file, line and, where there is one, the near
 // miss. The JSON Schema is made from the same structs as the reader.
 //
-// No secret is in the file: it names the files and variables that hold them.
+// Secrets are not in the file but in files and variables that it names.
 //
-// It imports YAML and storage/s3 (for what a store's URL may say). It reaches
-// no store and no database, and reads no other file than the one it is given
-// until [Database.Resolve] is called.
+// It imports YAML, storage (what a name may be) and storage/s3 (what a store's
+// URL may say), reaches no store and no database, and reads no other file than
+// the one it is given.
 package config
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // File is a configuration file.
 type File struct {
 	Stores      map[string]Store      `yaml:"stores,omitempty" doc:"Places for archives, by a name of your choice."`
-	Homeservers map[string]Homeserver `yaml:"homeservers" doc:"The homeservers, by name. The name is also that of the archive in the store."`
-	Jobs        int                   `yaml:"jobs,omitempty" doc:"Connections and threads that work at once. Default: as many as CPUs, at least 2."`
-	PgBinDir    string                `yaml:"pgBinDir,omitempty" doc:"Folder of pg_dump and pg_restore. Default: they are looked for."`
+	Defaults    Homeserver            `yaml:"defaults,omitempty" doc:"What holds for every homeserver that does not say otherwise."`
+	Homeservers map[string]Homeserver `yaml:"homeservers,omitempty" doc:"The homeservers, by name. The name is that of the archive in the store."`
 
 	path string
 }
 
 // Store is a place for archives.
 type Store struct {
-	URL    string   `yaml:"url" doc:"s3://BUCKET[/PREFIX][?endpoint=…&region=…&path_style=true&storage_class=…&sse=…&sse_kms_key=…&lock_mode=…] or file:///FOLDER. Credentials come from the AWS SDK's usual places."`
-	Retain Duration `yaml:"retain,omitempty" doc:"For how long nobody can delete what is put, in a bucket with object lock: 30d or 720h."`
+	URL        string        `yaml:"url" doc:"s3://BUCKET[/PREFIX] (?endpoint=…&region=…&path_style=true&storage_class=…&sse=…&sse_kms_key=…&lock_mode=…) or file:///FOLDER. Credentials come from the AWS SDK's usual places."`
+	ObjectLock time.Duration `yaml:"objectLock,omitempty" doc:"For how long nobody can delete what is written, in a bucket with object lock. 720h is 30 days."`
 }
 
 // Homeserver is what is known of one homeserver.
 type Homeserver struct {
-	Name             string   `yaml:"-"`
-	Database         Database `yaml:"database,omitempty" doc:"Synapse's database. Default: what PG* variables say."`
-	Store            string   `yaml:"store,omitempty" doc:"Name of one of the stores. Needed where there are several."`
-	Recipients       []string `yaml:"recipients,omitempty" doc:"Public keys (age1…) that a new archive encrypts to. None: it is not encrypted."`
-	Identities       []string `yaml:"identities,omitempty" doc:"Files with the secret keys (AGE-SECRET-KEY-…) that open encrypted recovery points. Better not on the machine that takes backups."`
-	JobIdentity      string   `yaml:"jobIdentity,omitempty" doc:"File with the key with which jobs read their own metadata back; init makes it."`
-	CompressionLevel int      `yaml:"compressionLevel,omitempty" doc:"zstd's, 1 to 19. Default: 1, the fastest." max:"19"`
-	KeepOneTimeKeys  bool     `yaml:"keepOneTimeKeys,omitempty" doc:"Copy the rows of e2e_one_time_keys_json, too. Synapse's documentation asks to leave them out: handed out a second time, they make messages unreadable."`
+	Store       string   `yaml:"store,omitempty" doc:"Name of one of the stores, or a store's URL. Needed where there are several."`
+	Database    Database `yaml:"database,omitempty" doc:"Synapse's database."`
+	Recipients  []string `yaml:"recipients,omitempty" doc:"Public keys (age1…) that recovery points are encrypted to. None: they are not encrypted. A backup refuses an archive with other ones."`
+	Identities  []string `yaml:"identities,omitempty" doc:"Files with the secret keys (AGE-SECRET-KEY-…) that open encrypted recovery points. Better not on the machine that takes backups."`
+	JobIdentity string   `yaml:"jobIdentity,omitempty" doc:"File with the key with which backups read their own metadata back; init makes it."`
+	Jobs        int      `yaml:"jobs,omitempty" doc:"Connections and threads that work at once. 0: as many as CPUs."`
+	PgBinDir    string   `yaml:"pgBinDir,omitempty" doc:"Folder of pg_dump and pg_restore. Default: they are looked for."`
+	Backup      Backup   `yaml:"backup,omitempty" doc:"How recovery points are taken."`
+	Restore     Restore  `yaml:"restore,omitempty" doc:"How they are restored."`
 }
 
 // Database says how to reach a database.
@@ -53,22 +53,103 @@ type Database struct {
 	PasswordEnv  string `yaml:"passwordEnv,omitempty" doc:"Name of the environment variable with the password." pattern:"^[A-Za-z_][A-Za-z0-9_]*$"`
 }
 
-// Homeserver returns the homeserver of that name; of no name, the only one
-// there is.
-func (f *File) Homeserver(name string) (Homeserver, error) {
-	names := slices.Sorted(maps.Keys(f.Homeservers))
+// Backup says how recovery points are taken.
+type Backup struct {
+	CompressionLevel int  `yaml:"compressionLevel,omitempty" doc:"zstd's, 1 to 19. Default: 1, the fastest." max:"19"`
+	KeepOneTimeKeys  bool `yaml:"keepOneTimeKeys,omitempty" doc:"Copy the rows of e2e_one_time_keys_json, too. Synapse's documentation asks to leave them out: handed out a second time, they make messages unreadable."`
+}
+
+// Restore says how recovery points are restored.
+type Restore struct {
+	KeepOld time.Duration `yaml:"keepOld,omitempty" doc:"For how long restore undo can bring back the database that was live before. Default: 72h."`
+}
+
+// Path is where the file was read from; empty for none.
+func (f *File) Path() string { return f.path }
+
+// Names are those of the homeservers, in order.
+func (f *File) Names() []string { return slices.Sorted(maps.Keys(f.Homeservers)) }
+
+// Homeserver returns what holds for a homeserver, the defaults included. An
+// empty name is the only one there is; where there is none, it is the defaults,
+// without a name.
+func (f *File) Homeserver(name string) (string, Homeserver, error) {
+	names := f.Names()
 	switch {
 	case len(names) == 0:
-		return Homeserver{}, errors.New(strings.TrimSpace("no homeserver is configured" + in(f.path)))
+		return name, f.Defaults, nil
 	case name == "" && len(names) == 1:
 		name = names[0]
 	case name == "":
-		return Homeserver{}, fmt.Errorf("which homeserver? Name one with --homeserver: %s", list(names))
+		return "", Homeserver{}, fmt.Errorf("%s has several homeservers: name one with --homeserver (%s)", f.path, strings.Join(names, ", "))
 	}
 	h, ok := f.Homeservers[name]
 	if !ok {
-		return Homeserver{}, fmt.Errorf("no homeserver %s%s%s", name, in(f.path), suggest(name, names))
+		return "", Homeserver{}, fmt.Errorf("no homeserver %s in %s%s", name, f.path, DidYouMean(name, names))
 	}
-	h.Name = name
-	return h, nil
+	return name, h.over(f.Defaults), nil
+}
+
+// over fills in what h leaves open.
+func (h Homeserver) over(d Homeserver) Homeserver {
+	either(&h.Store, d.Store)
+	if h.Database.PasswordFile == "" && h.Database.PasswordEnv == "" {
+		h.Database.PasswordFile, h.Database.PasswordEnv = d.Database.PasswordFile, d.Database.PasswordEnv
+	}
+	either(&h.Database.URL, d.Database.URL)
+	if h.Recipients == nil {
+		h.Recipients = d.Recipients
+	}
+	if h.Identities == nil {
+		h.Identities = d.Identities
+	}
+	either(&h.JobIdentity, d.JobIdentity)
+	either(&h.Jobs, d.Jobs)
+	either(&h.PgBinDir, d.PgBinDir)
+	either(&h.Backup.CompressionLevel, d.Backup.CompressionLevel)
+	either(&h.Backup.KeepOneTimeKeys, d.Backup.KeepOneTimeKeys)
+	either(&h.Restore.KeepOld, d.Restore.KeepOld)
+	return h
+}
+
+func either[T comparable](v *T, other T) {
+	var zero T
+	if *v == zero {
+		*v = other
+	}
+}
+
+// StoreNames are the names of the stores, in order.
+func (f *File) StoreNames() []string { return slices.Sorted(maps.Keys(f.Stores)) }
+
+// StoreNamed returns the store that a name or URL means. Empty is the only one
+// there is; the zero Store where there is none.
+func (f *File) StoreNamed(name string) (Store, error) {
+	names := f.StoreNames()
+	if strings.Contains(name, "://") {
+		for _, n := range names {
+			if f.Stores[n].URL == name {
+				return f.Stores[n], nil
+			}
+		}
+		return Store{URL: name}, nil
+	}
+	switch {
+	case name == "" && len(names) == 0:
+		return Store{}, nil
+	case name == "" && len(names) == 1:
+		return f.Stores[names[0]], nil
+	case name == "":
+		return Store{}, fmt.Errorf("%s has several stores: name one with --store (%s)", f.path, strings.Join(names, ", "))
+	}
+	if s, ok := f.Stores[name]; ok {
+		return s, nil
+	}
+	if strings.HasPrefix(name, "/") {
+		return Store{}, fmt.Errorf("no store %s: a folder is written as file://%s", name, name)
+	}
+	if len(names) == 0 {
+		return Store{}, fmt.Errorf("no store %s: without a configuration file it is a URL, s3://BUCKET/PREFIX or file:///FOLDER", name)
+	}
+	return Store{}, fmt.Errorf("no store %s in %s%s", name, f.path, DidYouMean(name, names))
 }

@@ -40,11 +40,14 @@ func (p Problems) Error() string {
 }
 
 func parse(path string, text []byte) (*File, error) {
+	f := &File{path: path}
 	root, err := document(text)
 	if err != nil {
 		return nil, Problems{yamlProblem(path, err.Error())}
 	}
-	f := &File{path: path}
+	if root == nil {
+		return f, nil
+	}
 	r := reader{path: path}
 	r.walk(root, typeOf(f), "")
 	if len(r.problems) > 0 {
@@ -53,10 +56,6 @@ func parse(path string, text []byte) (*File, error) {
 	if err := root.Decode(f); err != nil { // the walk saw all that can go wrong; but if not
 		return nil, Problems{yamlProblem(path, err.Error())}
 	}
-	for name, h := range f.Homeservers {
-		h.Name = name
-		f.Homeservers[name] = h
-	}
 	r.check(place{root, root.Line}, f)
 	if len(r.problems) > 0 {
 		return nil, r.inOrder()
@@ -64,13 +63,14 @@ func parse(path string, text []byte) (*File, error) {
 	return f, f.absolute()
 }
 
-// document returns what is in the only document of a YAML file.
+// document returns what is in the only document of a YAML file; nil if nothing
+// is.
 func document(text []byte) (*yaml.Node, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var first, second yaml.Node
 	err := d.Decode(&first)
 	if errors.Is(err, io.EOF) || err == nil && first.Content[0].ShortTag() == "!!null" {
-		return nil, errors.New("nothing is in it")
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -112,14 +112,20 @@ func (f *File) absolute() error {
 			*p = filepath.Join(filepath.Dir(file), *p)
 		}
 	}
-	from(&f.PgBinDir)
+	f.Defaults.paths(from)
 	for name, h := range f.Homeservers {
-		from(&h.Database.PasswordFile)
-		from(&h.JobIdentity)
-		for i := range h.Identities {
-			from(&h.Identities[i])
-		}
+		h.paths(from)
 		f.Homeservers[name] = h
 	}
 	return nil
+}
+
+// paths calls a function with each path.
+func (h *Homeserver) paths(each func(*string)) {
+	each(&h.Database.PasswordFile)
+	each(&h.JobIdentity)
+	each(&h.PgBinDir)
+	for i := range h.Identities {
+		each(&h.Identities[i])
+	}
 }

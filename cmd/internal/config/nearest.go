@@ -7,11 +7,24 @@ import (
 	"strings"
 )
 
-// Nearest returns the name that was probably meant, empty if none is near.
-func Nearest(name string, among []string) string {
-	if len(among) == 0 || name == "" {
+// DidYouMean is what an error about an unknown name ends with: the near miss,
+// or what there is; empty where there is nothing.
+func DidYouMean(name string, names []string) string {
+	if len(names) == 0 {
 		return ""
 	}
+	if near := nearest(name, names); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	const few = 12
+	if len(names) > few {
+		return "; there are " + strings.Join(names[:few], ", ") + fmt.Sprintf(" and %d more", len(names)-few)
+	}
+	return "; there are " + strings.Join(names, ", ")
+}
+
+// nearest is the name that was probably meant, empty if none is near.
+func nearest(name string, among []string) string {
 	best := slices.MinFunc(among, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
 	if distance(name, best) <= max(1, len(name)/3) {
 		return best
@@ -24,24 +37,6 @@ func Nearest(name string, among []string) string {
 		}
 	}
 	return ""
-}
-
-// suggest is what an error about an unknown name ends with: the near miss, or
-// what there is.
-func suggest(name string, names []string) string {
-	if near := Nearest(name, names); near != "" {
-		return fmt.Sprintf("; did you mean %q?", near)
-	}
-	return "; there is " + list(names)
-}
-
-// list writes names for a message, not too many.
-func list(names []string) string {
-	const few = 12
-	if len(names) > few {
-		return strings.Join(names[:few], ", ") + fmt.Sprintf(" and %d more", len(names)-few)
-	}
-	return strings.Join(names, ", ")
 }
 
 // distance is how many letters have to be added, dropped, changed or swapped

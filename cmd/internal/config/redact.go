@@ -10,9 +10,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Redacted is the file without any password. None is in a file that [Load]
+// redacted is the file without any password. None is in a file that [Load]
 // took; one that was put together from flags may have some.
-func (f *File) Redacted() *File {
+func (f *File) redacted() *File {
 	clean := *f
 	clean.Stores, clean.Homeservers = maps.Clone(f.Stores), maps.Clone(f.Homeservers)
 	for name, s := range clean.Stores {
@@ -24,6 +24,7 @@ func (f *File) Redacted() *File {
 		}
 		clean.Stores[name] = s
 	}
+	clean.Defaults.Database.URL, _ = passwordless(f.Defaults.Database.URL)
 	for name, h := range clean.Homeservers {
 		h.Database.URL, _ = passwordless(h.Database.URL)
 		clean.Homeservers[name] = h
@@ -37,7 +38,7 @@ func (f *File) YAML() ([]byte, error) {
 	var text bytes.Buffer
 	e := yaml.NewEncoder(&text)
 	e.SetIndent(2)
-	if err := e.Encode(f.Redacted()); err != nil {
+	if err := e.Encode(f.redacted()); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
 	return text.Bytes(), e.Close()

@@ -23,7 +23,7 @@ func Schema() []byte {
 func schemaOf(t reflect.Type) map[string]any {
 	switch {
 	case isDuration(t):
-		return map[string]any{"type": "string", "pattern": durationPattern}
+		return map[string]any{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`}
 	case t.Kind() == reflect.Struct:
 		return object(t)
 	case t.Kind() == reflect.Map:

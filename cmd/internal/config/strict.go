@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -37,7 +38,7 @@ func (r *reader) inOrder() Problems {
 
 func typeOf(f *File) reflect.Type { return reflect.TypeOf(f).Elem() }
 
-func isDuration(t reflect.Type) bool { return t == reflect.TypeFor[Duration]() }
+func isDuration(t reflect.Type) bool { return t == reflect.TypeFor[time.Duration]() }
 
 // walk compares a node with the type it is read into. It never quotes a value:
 // that may be a secret in the wrong place.
@@ -94,7 +95,7 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, name string) {
 		case t == reflect.TypeFor[Database]() && strings.EqualFold(key.Value, "password"):
 			r.say(key.Line, "%s", errPassword)
 		default:
-			r.say(key.Line, "unknown key %q%s%s", key.Value, in(name), suggest(key.Value, keysOf(t)))
+			r.say(key.Line, "unknown key %s%s%s", key.Value, in(name), DidYouMean(key.Value, keysOf(t)))
 		}
 	}
 }
@@ -111,7 +112,7 @@ func in(name string) string {
 func scalar(t reflect.Type) (tag, kind string) {
 	switch {
 	case isDuration(t):
-		return "!!str", "a length of time, like 30d or 720h"
+		return "!!str", "a length of time, like 72h or 30m"
 	case t.Kind() == reflect.Bool:
 		return "!!bool", "true or false"
 	case t.Kind() == reflect.Int:
@@ -162,6 +163,9 @@ type place struct {
 // find returns the value below keys, or the nearest above that there is.
 func (p place) find(keys ...string) place {
 	for _, key := range keys {
+		if p.node == nil {
+			break
+		}
 		n := meant(p.node)
 		for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
 			if k := meant(n.Content[i]); k.Value == key {
