@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Bytes is a number of bytes for people: "1.2 GiB".
-func Bytes(n int64) string {
+// Size is a number of bytes for people: "1.2 GiB".
+func Size(n int64) string {
 	const unit = 1024
 	sign, f := "", float64(n)
 	if n < 0 {
@@ -49,14 +49,12 @@ func Duration(d time.Duration) string {
 }
 
 // Age is how long ago something was, in one unit, rounded down: "2 days". What
-// is not over yet is "now".
+// another machine's clock puts into the future is "0 seconds".
 func Age(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
-	case d < time.Second:
-		return "now"
 	case d < time.Minute:
-		return units(d/time.Second, "second")
+		return units(max(d, 0)/time.Second, "second")
 	case d < time.Hour:
 		return units(d/time.Minute, "minute")
 	case d < day:
@@ -71,4 +69,13 @@ func units(n time.Duration, one string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// Count is a number with its digits in groups: 1 234 567 as 1,234,567.
+func Count(n int64) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestBytes(t *testing.T) {
+func TestSize(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int64]string{
 		0:                       "0 B",
@@ -27,8 +27,8 @@ func TestBytes(t *testing.T) {
 		1<<30 - 1:               "1.0 GiB",
 		999*1024*1024 + 700<<10: "1.0 GiB",
 	} {
-		if got := Bytes(n); got != want {
-			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		if got := Size(n); got != want {
+			t.Errorf("Size(%d) = %q, want %q", n, got, want)
 		}
 	}
 }
@@ -59,8 +59,8 @@ func TestDuration(t *testing.T) {
 func TestAge(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		-time.Hour:                 "now", // the other machine's clock is ahead
-		0:                          "now",
+		-time.Hour:                 "0 seconds", // the other machine's clock is ahead
+		0:                          "0 seconds",
 		time.Second:                "1 second",
 		59 * time.Second:           "59 seconds",
 		time.Minute:                "1 minute",
@@ -73,5 +73,31 @@ func TestAge(t *testing.T) {
 		if got := Age(d); got != want {
 			t.Errorf("Age(%s) = %q, want %q", d, got, want)
 		}
+	}
+}
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{
+		0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -123: "-123", -1234: "-1,234",
+	} {
+		if got := Count(n); got != want {
+			t.Errorf("Count(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	got := Table([]string{"POINT", ">SIZE", "VERIFIED"}, [][]string{
+		{"20261125T020000Z", "1.2 GiB", "2 hours ago"},
+		{"été", "12 B", ""},
+	})
+	want := `POINT                SIZE  VERIFIED
+20261125T020000Z  1.2 GiB  2 hours ago
+été                  12 B
+`
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

@@ -26,13 +26,13 @@ func (s state) figures() []string {
 	var all []string
 	switch {
 	case s.total > 0:
-		all = append(all, Bytes(s.done)+" of "+Bytes(s.total))
+		all = append(all, Size(s.done)+" of "+Size(s.total))
 	case s.done > 0:
-		all = append(all, Bytes(s.done))
+		all = append(all, Size(s.done))
 	}
 	rate := s.rate()
 	if rate >= 1 {
-		all = append(all, Bytes(int64(rate))+"/s")
+		all = append(all, Size(int64(rate))+"/s")
 	}
 	if left := s.total - s.done; left > 0 && rate >= 1 {
 		const longest = 1000 * 24 * time.Hour // a rate of nearly nothing tells no time
@@ -46,7 +46,7 @@ func (s state) figures() []string {
 // text is the line where there is no terminal: "backup, public.events: 42 %,
 // 1.2 GiB of 2.8 GiB, 90.1 MiB/s, 18 s left, 14 s so far".
 func (s state) text() string {
-	head := s.verb
+	head := s.label
 	if s.what != "" {
 		head += ", " + printable(s.what)
 	}
@@ -69,11 +69,11 @@ func (s state) line(columns int) string {
 	if s.total > 0 {
 		tail = append([]string{fmt.Sprintf("%3d %%", s.percent())}, tail...)
 	}
-	text := strings.Join(append([]string{s.verb}, tail...), "  ")
+	text := strings.Join(append([]string{s.label}, tail...), "  ")
 	const longest, shortest, name = 24, 6, 20 // columns of the bar, and those left for what is worked on
 	length := min(longest, room-width(text)-len("[]  ")-name)
 	if s.total > 0 && length >= shortest {
-		text = strings.Join(append([]string{s.verb, s.bar(length)}, tail...), "  ")
+		text = strings.Join(append([]string{s.label, s.bar(length)}, tail...), "  ")
 	}
 	if s.what != "" {
 		text += "  " + printable(s.what)

@@ -1,10 +1,10 @@
 // Package progress is how long work looks: a line with bar, rate and remaining
-// time on a terminal, a line every ten seconds elsewhere; and bytes, durations
-// and ages for people.
+// time on a terminal, a line every ten seconds elsewhere; and sizes, durations,
+// ages and tables for people.
 //
 // The terminal's line is drawn at most ten times a second, never wider than the
 // terminal, and gone when the work ends. What else is written there meanwhile
-// goes through [Bar.Write] and doesn't mix with it.
+// goes through [Reporter.Write] and doesn't mix with it.
 //
 // It imports the standard library only, knows no job, and never holds up the
 // work that it shows.
@@ -22,24 +22,32 @@ const (
 	window   = 15 * time.Second       // that the rate is a mean of
 )
 
-// Bar shows how far one piece of work is. It is safe for concurrent use. Use
-// [New].
-type Bar struct {
-	terminal bool
-	width    func() int
-	stop     func() // ends the loop and waits for it; once
+// Options are a reporter's.
+type Options struct {
+	Out   io.Writer  // a terminal, or whatever takes lines
+	Width func() int // columns of the terminal, 0 if unknown; nil: it is none
+	// Line gets what is told every ten seconds where there is no terminal; nil:
+	// it is written to Out.
+	Line func(label, what string, done, total int64)
+}
 
-	mu  sync.Mutex // of the fields below; held for no longer than it takes to read a number
+// Reporter shows how far a piece of work is. It is safe for concurrent use.
+type Reporter struct {
+	opt Options
+
+	life sync.Mutex // of stop
+	stop func()     // ends the loop and waits for it; nil: nothing is shown
+
+	mu  sync.Mutex // of now; held for no longer than it takes to note a number
 	now state
 
-	out   sync.Mutex // of the fields below; a terminal may be stopped for hours (Ctrl-S)
-	w     io.Writer
-	drawn bool // the terminal's last line is ours
+	out   sync.Mutex // of Out and drawn; a terminal may be stopped for hours (Ctrl-S)
+	drawn bool       // the terminal's last line is ours
 }
 
 // state is what is known of the work.
 type state struct {
-	verb        string // what is done: "backup"
+	label       string // what is done: "backup"
 	what        string // what it is done with now: a table's name
 	done, total int64  // bytes; total 0: unknown
 	reported    bool
@@ -52,32 +60,35 @@ type sample struct {
 	done int64
 }
 
-// New begins to show work that verb names ("backup"). terminal says whether w
-// is one; width tells its columns, and may be nil or return 0 if they are not
-// known.
-func New(w io.Writer, terminal bool, width func() int, verb string) *Bar {
-	b := &Bar{w: w, terminal: terminal, width: width, now: state{verb: verb, began: time.Now()}}
+// New returns a reporter that shows nothing yet.
+func New(o Options) *Reporter { return &Reporter{opt: o} }
+
+// Start begins to show a piece of work, and ends the one before.
+func (r *Reporter) Start(label string) {
+	r.life.Lock()
+	defer r.life.Unlock()
+	r.end()
+	r.mu.Lock()
+	r.now = state{label: label, began: time.Now()}
+	r.mu.Unlock()
 	quit, ended := make(chan struct{}), make(chan struct{})
-	b.stop = sync.OnceFunc(func() {
+	r.stop = func() {
 		close(quit)
 		<-ended
-		b.last()
-	})
-	go b.loop(quit, ended)
-	return b
+	}
+	go r.loop(quit, ended)
 }
 
-// Report notes how far the work is, in bytes, total 0 if that is not known, and
-// what it is at. It returns at once, and may be called from many goroutines,
+// Update notes what the work is at and how far it is, in bytes; total 0 is
+// unknown. It returns at once, and may be called from many goroutines,
 // thousands of times a second: reports that overtake each other don't let the
 // bar go back.
-func (b *Bar) Report(done, total int64, what string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := &b.now
-	first := !s.reported
+func (r *Reporter) Update(what string, done, total int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.now
 	another := done < s.done && total != s.total // the next part of the work, counted anew
-	if first || another {
+	if !s.reported || another {
 		// What was done before, by a run that this one resumes, says nothing of
 		// the rate.
 		s.samples = []sample{{time.Now(), done}}
@@ -89,22 +100,36 @@ func (b *Bar) Report(done, total int64, what string) {
 	}
 }
 
-// Close ends the showing: a terminal's line is cleared, elsewhere a last line
-// is written. Reports after it are not shown.
-func (b *Bar) Close() { b.stop() }
-
-// Write writes whole lines, such as those of a log, above the terminal's line.
-func (b *Bar) Write(p []byte) (int, error) {
-	b.out.Lock()
-	defer b.out.Unlock()
-	b.clear()
-	return b.w.Write(p)
+// Stop removes what is shown. Without a start it does nothing.
+func (r *Reporter) Stop() {
+	r.life.Lock()
+	defer r.life.Unlock()
+	r.end()
 }
 
-func (b *Bar) loop(quit, ended chan struct{}) {
+func (r *Reporter) end() {
+	if r.stop == nil {
+		return
+	}
+	r.stop()
+	r.stop = nil
+	r.out.Lock()
+	defer r.out.Unlock()
+	r.clear()
+}
+
+// Write writes whole lines, such as those of a log, above the bar.
+func (r *Reporter) Write(p []byte) (int, error) {
+	r.out.Lock()
+	defer r.out.Unlock()
+	r.clear()
+	return r.opt.Out.Write(p)
+}
+
+func (r *Reporter) loop(quit, ended chan struct{}) {
 	defer close(ended)
 	every := interval
-	if b.terminal {
+	if r.opt.Width != nil {
 		every = redraw
 	}
 	tick := time.NewTicker(every)
@@ -114,42 +139,35 @@ func (b *Bar) loop(quit, ended chan struct{}) {
 		case <-quit:
 			return
 		case <-tick.C:
-			b.show()
+			r.show()
 		}
 	}
 }
 
-// show draws, or writes a line.
-func (b *Bar) show() {
-	s := b.measure()
-	b.out.Lock()
-	defer b.out.Unlock()
-	if !b.terminal {
-		b.print(s.text() + "\n")
+// show draws, or tells a line.
+func (r *Reporter) show() {
+	s := r.measure()
+	if r.opt.Width == nil && r.opt.Line != nil {
+		r.opt.Line(s.label, s.what, s.done, s.total) // may write to us
 		return
 	}
-	b.clear()
-	b.print(s.line(b.columns()))
-	b.drawn = true
-}
-
-// last is what is written in the end.
-func (b *Bar) last() {
-	s := b.measure()
-	b.out.Lock()
-	defer b.out.Unlock()
-	b.clear()
-	if !b.terminal && s.reported {
-		b.print(s.text() + "\n")
+	r.out.Lock()
+	defer r.out.Unlock()
+	if r.opt.Width == nil {
+		r.print(s.text() + "\n")
+		return
 	}
+	r.clear()
+	r.print(s.line(r.columns()))
+	r.drawn = true
 }
 
 // measure notes where the work is, for the rate, and returns a copy of the
 // state.
-func (b *Bar) measure() state {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := &b.now
+func (r *Reporter) measure() state {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.now
 	if s.reported {
 		now := time.Now()
 		s.samples = append(s.samples, sample{now, s.done})
@@ -160,24 +178,21 @@ func (b *Bar) measure() state {
 	return *s
 }
 
-func (b *Bar) columns() int {
+func (r *Reporter) columns() int {
 	const usual = 80
-	if b.width == nil {
-		return usual
-	}
-	if w := b.width(); w > 0 {
+	if w := r.opt.Width(); w > 0 {
 		return w
 	}
 	return usual
 }
 
 // clear removes our line from the terminal.
-func (b *Bar) clear() {
-	if b.drawn {
-		b.print("\r\x1b[K")
-		b.drawn = false
+func (r *Reporter) clear() {
+	if r.drawn {
+		r.print("\r\x1b[K")
+		r.drawn = false
 	}
 }
 
 // print writes what nobody can be told of if it fails: a terminal that is gone.
-func (b *Bar) print(text string) { _, _ = io.WriteString(b.w, text) }
+func (r *Reporter) print(text string) { _, _ = io.WriteString(r.opt.Out, text) }

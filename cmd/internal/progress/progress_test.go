@@ -3,6 +3,7 @@ package progress
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -47,10 +48,16 @@ func (s *screen) line() string {
 
 func columns(n int) func() int { return func() int { return n } }
 
+func start(w io.Writer, columns func() int, label string) *Reporter {
+	r := New(Options{Out: w, Width: columns})
+	r.Start(label)
+	return r
+}
+
 // later lets simulated time pass, with a report in every tenth of a second.
-func later(b *Bar, seconds int, from, step, total int64, what string) {
+func later(r *Reporter, seconds int, from, step, total int64, what string) {
 	for i := range int64(seconds * 10) {
-		b.Report(from+(i+1)*step, total, what)
+		r.Update(what, from+(i+1)*step, total)
 		time.Sleep(100 * time.Millisecond)
 	}
 	synctest.Wait()
@@ -60,10 +67,10 @@ func TestTerminalShowsBarRateAndRemainingTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var s screen
-		b := New(&s, true, columns(110), "backup")
-		defer b.Close()
+		r := start(&s, columns(110), "backup")
+		defer r.Stop()
 		time.Sleep(time.Millisecond) // reports and drawings don't fall on the same instant
-		later(b, 5, 0, 10*mib, 1000*mib, "public.events")
+		later(r, 5, 0, 10*mib, 1000*mib, "public.events")
 		want := "backup  [============            ]   50 %  500 MiB of 1.0 GiB  98.0 MiB/s  5.1 s left  public.events"
 		if got := s.line(); got != want {
 			t.Errorf("\ngot  %q\nwant %q", got, want)
@@ -75,39 +82,39 @@ func TestTerminalIsDrawnAtMostTenTimesASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var s screen
-		b := New(&s, true, columns(80), "verify")
+		r := start(&s, columns(80), "verify")
 		var workers sync.WaitGroup
 		for range 4 {
 			workers.Go(func() {
 				for i := range int64(5000) {
-					b.Report(i, 5000, "reading packs")
+					r.Update("reading packs", i, 5000)
 					time.Sleep(200 * time.Microsecond)
 				}
 			})
 		}
 		workers.Wait()
-		b.Close()
+		r.Stop()
 		if s.drawn < 9 || s.drawn > 11 {
 			t.Errorf("drawn %d times in a second, want 10", s.drawn)
 		}
 	})
 }
 
-func TestCloseClearsTheTerminalsLine(t *testing.T) {
+func TestStopClearsTheTerminalsLine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var s screen
-		b := New(&s, true, columns(80), "backup")
-		later(b, 1, 0, mib, 100*mib, "")
+		r := start(&s, columns(80), "backup")
+		later(r, 1, 0, mib, 100*mib, "")
 		if s.line() == "" {
 			t.Error("nothing was shown")
 		}
-		b.Close()
-		b.Close() // again is fine
+		r.Stop()
+		r.Stop() // again is fine
 		if got := s.line(); got != "" {
 			t.Errorf("left on the terminal: %q", got)
 		}
-		b.Report(1, 2, "after the end")
+		r.Update("after the end", 1, 2)
 		time.Sleep(time.Minute)
 		if got := s.line(); got != "" {
 			t.Errorf("shown after the end: %q", got)
@@ -119,10 +126,10 @@ func TestLogLinesDontMixWithTheBar(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var s screen
-		b := New(&s, true, columns(80), "backup")
-		defer b.Close()
-		later(b, 1, 0, mib, 100*mib, "")
-		fmt.Fprintln(b, "a warning")
+		r := start(&s, columns(80), "backup")
+		defer r.Stop()
+		later(r, 1, 0, mib, 100*mib, "")
+		fmt.Fprintln(r, "a warning")
 		if all := s.all(); !strings.HasSuffix(all, "\r\x1b[Ka warning\n") {
 			t.Errorf("the line was not cleared before the warning: %q", all)
 		}
@@ -138,13 +145,12 @@ func TestElsewhereALineEveryTenSeconds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		b := New(&out, false, nil, "restore")
+		r := start(&out, nil, "restore")
 		time.Sleep(time.Millisecond) // reports and lines don't fall on the same instant
-		later(b, 25, 0, 4*mib, 2000*mib, "rows")
-		b.Close()
+		later(r, 25, 0, 4*mib, 2000*mib, "rows")
+		r.Stop()
 		want := `restore, rows: 20 %, 400 MiB of 2.0 GiB, 39.6 MiB/s, 40 s left, 10 s so far
 restore, rows: 40 %, 800 MiB of 2.0 GiB, 39.8 MiB/s, 30 s left, 20 s so far
-restore, rows: 50 %, 1.0 GiB of 2.0 GiB, 40.0 MiB/s, 25 s left, 25 s so far
 `
 		if got := out.String(); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
@@ -156,24 +162,53 @@ func TestUnknownTotalHasNoPercentage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var s screen
-		b := New(&s, true, columns(80), "backup")
-		defer b.Close()
-		later(b, 2, 0, mib, 0, "pg_dump")
+		r := start(&s, columns(80), "backup")
+		defer r.Stop()
+		later(r, 2, 0, mib, 0, "pg_dump")
 		if got := s.line(); strings.ContainsAny(got, "%[") || !strings.Contains(got, "MiB/s  pg_dump") {
 			t.Errorf("got %q", got)
 		}
 	})
 }
 
-func TestNothingReportedIsNoLineInTheEnd(t *testing.T) {
+func TestElsewhereALineGoesToTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		New(&out, false, nil, "backup").Close()
-		if out.Len() > 0 {
-			t.Errorf("got %q", out.String())
+		var r *Reporter
+		r = New(Options{Out: &out, Line: func(label, what string, done, total int64) {
+			fmt.Fprintln(r, label, what, done, total) // a log writes above the bar
+		}})
+		r.Start("backup")
+		r.Update("public.events", 3, 4)
+		time.Sleep(interval)
+		synctest.Wait()
+		r.Stop()
+		if got := out.String(); got != "backup public.events 3 4\n" {
+			t.Errorf("got %q", got)
 		}
 	})
+}
+
+func TestStartEndsWhatWasShownBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s screen
+		r := start(&s, columns(80), "backup")
+		later(r, 1, 0, mib, 100*mib, "public.events")
+		r.Start("verify")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := s.line(); got != "verify" {
+			t.Errorf("got %q", got)
+		}
+		r.Stop()
+	})
+}
+
+func TestStopWithoutStart(t *testing.T) {
+	t.Parallel()
+	New(Options{}).Stop()
 }
 
 // A resumed run reports what was done before it: that must not look like
@@ -182,12 +217,12 @@ func TestRateIsThatOfThisProcess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		b := New(&out, false, nil, "restore")
-		b.Report(900*mib, 1000*mib, "rows")
+		r := start(&out, nil, "restore")
+		r.Update("rows", 900*mib, 1000*mib)
 		time.Sleep(time.Millisecond)
-		later(b, 4, 900*mib, mib, 1000*mib, "rows")
-		b.Close()
-		if got := out.String(); !strings.Contains(got, "10.0 MiB/s, 6.0 s left") {
+		later(r, 11, 900*mib, mib/2, 1000*mib, "rows")
+		r.Stop()
+		if got := out.String(); !strings.Contains(got, "5.0 MiB/s, 10 s left") {
 			t.Errorf("got %q", got)
 		}
 	})
@@ -197,10 +232,12 @@ func TestReportsThatOvertakeEachOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		b := New(&out, false, nil, "backup")
-		b.Report(90, 100, "a")
-		b.Report(80, 100, "b")
-		b.Close()
+		r := start(&out, nil, "backup")
+		r.Update("a", 90, 100)
+		r.Update("b", 80, 100)
+		time.Sleep(interval)
+		synctest.Wait()
+		r.Stop()
 		if got := out.String(); !strings.HasPrefix(got, "backup, b: 90 %, ") {
 			t.Errorf("the bar went back: %q", got)
 		}
@@ -211,10 +248,12 @@ func TestAnotherPartOfTheWorkIsCountedAnew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		b := New(&out, false, nil, "restore")
-		b.Report(100, 100, "rows")
-		b.Report(5, 50, "media")
-		b.Close()
+		r := start(&out, nil, "restore")
+		r.Update("rows", 100, 100)
+		r.Update("media", 5, 50)
+		time.Sleep(interval)
+		synctest.Wait()
+		r.Stop()
 		if got := out.String(); !strings.HasPrefix(got, "restore, media: 10 %, 5 B of 50 B, ") {
 			t.Errorf("got %q", got)
 		}
@@ -230,11 +269,11 @@ func TestAStoppedTerminalDoesNotHoldUpTheWork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := stuck{make(chan struct{})}
-		b := New(s, true, columns(80), "backup")
+		r := start(s, columns(80), "backup")
 		time.Sleep(time.Second)
-		b.Report(1, 2, "not held up") // else the test ends in a deadlock
+		r.Update("not held up", 1, 2) // else the test ends in a deadlock
 		close(s.until)
-		b.Close()
+		r.Stop()
 	})
 }
 
@@ -242,7 +281,7 @@ func TestLineIsNeverWiderThanTheTerminal(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	s := state{
-		verb: "backup", what: "public.événements_日本語_with_a_very_long_name_that_goes_on_and_on",
+		label: "backup", what: "public.événements_日本語_with_a_very_long_name_that_goes_on_and_on",
 		done: 1 << 30, total: 3 << 30, reported: true,
 		samples: []sample{{began, 0}, {began.Add(10 * time.Second), 1 << 30}},
 	}
@@ -264,7 +303,7 @@ func TestLineIsNeverWiderThanTheTerminal(t *testing.T) {
 
 func TestNamesCantMoveTheCursor(t *testing.T) {
 	t.Parallel()
-	s := state{verb: "backup", what: "a\x1b[2Jb\nc\rd\u202ee"}
+	s := state{label: "backup", what: "a\x1b[2Jb\nc\rd\u202ee"}
 	for _, got := range []string{s.line(80), s.text()} {
 		if strings.ContainsAny(got, "\x1b\n\r\u202e") {
 			t.Errorf("%q", got)
@@ -272,10 +311,10 @@ func TestNamesCantMoveTheCursor(t *testing.T) {
 	}
 }
 
-func BenchmarkReport(b *testing.B) {
-	bar := New(&bytes.Buffer{}, false, nil, "backup")
-	defer bar.Close()
+func BenchmarkUpdate(b *testing.B) {
+	r := start(&bytes.Buffer{}, nil, "backup")
+	defer r.Stop()
 	for b.Loop() {
-		bar.Report(1, 2, "public.events")
+		r.Update("public.events", 1, 2)
 	}
 }
