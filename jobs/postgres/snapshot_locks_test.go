@@ -1,0 +1,123 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/synapse-maint/synapse-maint/internal/testbed"
+)
+
+func TestARowOf40MBSpansChunks(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	dsn := filled(t, p, `CREATE TABLE long (id int, body text);
+		INSERT INTO long VALUES (1, 'a'), (2, repeat('0123456789', 4000000)), (3, 'c')`)
+	s := snap(t, p, dsn)
+	var got collected
+	must(t, s.CopyOut(t.Context(), rangeOf(t, s, "long"), got.emit))
+	if fmt.Sprint(got.rows, got.open) != "[1 0 2] [false true false]" {
+		t.Errorf("rows %v, open %v", got.rows, got.open)
+	}
+	if want := "1\ta\n2\t" + strings.Repeat("0123456789", 4000000) + "\n3\tc\n"; strings.Join(got.data, "") != want {
+		t.Error("the rows differ")
+	}
+	for _, d := range got.data {
+		if len(d) > maxChunk {
+			t.Errorf("a chunk of %d bytes", len(d))
+		}
+	}
+}
+
+func TestRowsWrittenAfterTheSnapshotAreNotInIt(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
+	s := snap(t, p, dsn)
+	must(t, p.Exec(t.Context(), s.Database().Name, "INSERT INTO t VALUES (2); DELETE FROM t WHERE id = 1; CREATE TABLE later (id int)"))
+	if got := textOfTable(t, s, "t"); got != "1\n" {
+		t.Errorf("got %q", got)
+	}
+	if len(s.Tables()) != 1 {
+		t.Errorf("%d tables", len(s.Tables()))
+	}
+}
+
+// A table can't be dropped, altered or truncated while it is copied. Who tries
+// waits, and must not make the workers wait for him: they would for ever.
+func TestATableThatSomebodyWantsToDropIsCopiedAllTheSame(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1), (2); CREATE TABLE other (id int)`)
+	s := snap(t, p, dsn)
+	dropped := make(chan error, 1)
+	go func() { dropped <- p.Exec(t.Context(), s.Database().Name, "DROP TABLE t") }()
+	conn := connected(t, parsed(t, dsn))
+	waitFor(t, conn, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+	for range 3 { // the same worker goes on
+		if got := textOfTable(t, s, "t"); got != "1\n2\n" {
+			t.Errorf("got %q", got)
+		}
+		if got := textOfTable(t, s, "other"); got != "" {
+			t.Errorf("got %q", got)
+		}
+	}
+	must(t, s.Close())
+	must(t, <-dropped)
+}
+
+// waitFor waits until a query says true.
+func waitFor(t testing.TB, c *pgx.Conn, sql string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for ok := false; !ok; {
+		must(t, c.QueryRow(t.Context(), sql).Scan(&ok))
+		if time.Now().After(deadline) {
+			t.Fatalf("not so: %s", sql)
+		}
+	}
+}
+
+func TestATableLockedBySomebodyElseIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
+	c := connected(t, parsed(t, dsn))
+	must(t, execute(t.Context(), c, "BEGIN; LOCK TABLE t; TRUNCATE t; INSERT INTO t VALUES (5)"))
+	taken := make(chan *Snapshot, 1)
+	go func() {
+		s, err := Snap(t.Context(), parsed(t, dsn), Options{BinDir: p.BinDir()})
+		if err != nil {
+			t.Error(err)
+		}
+		taken <- s
+	}()
+	waitFor(t, connected(t, parsed(t, dsn)), "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+	must(t, execute(t.Context(), c, "COMMIT"))
+	s := <-taken
+	defer func() { _ = s.Close() }()
+	// A snapshot from before the lock would show the truncated table as empty.
+	if got := textOfTable(t, s, "t"); got != "5\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestTimeoutsOfTheRoleEndNothing(t *testing.T) {
+	t.Parallel()
+	for _, v := range versions {
+		p := testbed.PostgresVersion(t, v)
+		dsn := filled(t, p, `CREATE TABLE t (id int, body text); INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 5000) g`)
+		role := as(t, p, dsn, "hasty", "IN ROLE pg_read_all_data")
+		name := parsed(t, role).User()
+		for _, set := range []string{"statement_timeout = 1", "idle_in_transaction_session_timeout = 1", "lock_timeout = 1", "search_path = nowhere", "DateStyle = 'SQL, DMY'", "default_transaction_isolation = serializable"} {
+			must(t, p.Exec(t.Context(), "postgres", "ALTER ROLE "+name+" SET "+set))
+		}
+		s := snap(t, p, role)
+		waitFor(t, connected(t, parsed(t, dsn)), "SELECT count(*) > 0 FROM pg_stat_activity WHERE state = 'idle in transaction' AND usename = '"+name+"' AND now() - state_change > interval '50 ms'")
+		if got := textOfTable(t, s, "t"); strings.Count(got, "\n") != 5000 {
+			t.Errorf("PostgreSQL %d: %d rows", v, strings.Count(got, "\n"))
+		}
+	}
+}
