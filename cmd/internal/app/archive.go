@@ -1,0 +1,172 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"filippo.io/age"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/journal"
+	"github.com/synapse-maint/synapse-maint/storage"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// Archive is a homeserver's archive in a store, opened with the identities at
+// hand.
+type Archive struct {
+	*archive.Archive
+	Name   string // the homeserver's
+	Store  string // URL without parameters
+	app    *App
+	place  *place
+	ledger storage.Store // where the homeserver's journal and lock are
+}
+
+// Archive opens the homeserver's archive: in its own store, or in the one that
+// from names (name or URL). The journal and the lock stay in its own store
+// while that has an archive: there the other runs look for them.
+func (a *App) Archive(ctx context.Context, from string) (*Archive, error) {
+	conf := a.store
+	var own storage.Store
+	if from != "" {
+		var err error
+		if conf, err = a.storeNamed(from); err != nil {
+			return nil, err
+		}
+	}
+	if conf.URL != a.store.URL && !a.def {
+		var err error
+		if own, err = a.ownLedger(ctx); err != nil {
+			return nil, err
+		}
+	}
+	p, err := a.open(ctx, conf, false)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := a.identities(p.name)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := archive.Open(ctx, p.part, keys...)
+	switch {
+	case errors.Is(err, archive.ErrNoArchive):
+		return nil, p.noArchive(ctx)
+	case err != nil:
+		return nil, fmt.Errorf("archive of %s in %s: %w", p.name, shown(conf.URL), err)
+	case opened.Homeserver() != p.name:
+		return nil, fmt.Errorf("the archive under %s in %s is that of %s: it was copied or renamed", p.name, shown(conf.URL), opened.Homeserver())
+	}
+	found := &Archive{Archive: opened, Name: p.name, Store: shown(conf.URL), app: a, place: p, ledger: p.part}
+	if own != nil {
+		found.ledger = own
+	}
+	return found, nil
+}
+
+// ownLedger is the homeserver's part of its own store; nil where that has no
+// archive.
+func (a *App) ownLedger(ctx context.Context) (storage.Store, error) {
+	p, err := a.open(ctx, a.store, false)
+	if errors.Is(err, storage.ErrNoStore) {
+		return nil, nil
+	}
+	if err == nil {
+		_, err = archive.Open(ctx, p.part)
+	}
+	switch {
+	case err == nil:
+		return p.part, nil
+	case errors.Is(err, archive.ErrNoArchive):
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("the homeserver's own store, which has its lock: %w; if that store is lost, give the other one as --store instead of --from", err)
+	}
+}
+
+// identities reads the identity files and the job's.
+func (a *App) identities(name string) ([]age.Identity, error) {
+	files := slices.Clone(a.conf.Identities)
+	job, chosen := a.JobIdentityFile(name)
+	if _, err := os.Stat(job); err == nil || chosen {
+		files = append(files, job)
+	}
+	keys, err := archive.ReadIdentities(files...)
+	return keys, usage(err)
+}
+
+// JobIdentityFile is where the job identity is; chosen says that somebody chose
+// the place.
+func (a *App) JobIdentityFile(name string) (path string, chosen bool) {
+	if a.conf.JobIdentity != "" {
+		return a.conf.JobIdentity, true
+	}
+	return filepath.Join(dataFolder(), name+".job.key"), false
+}
+
+// Point finds a recovery point, as [archive.Archive.Find] does.
+func (a *Archive) Point(ctx context.Context, at string) (archive.Point, error) {
+	p, err := a.Find(ctx, at)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && p.ID == "":
+		return p, nothing(fmt.Errorf("%s: %w", a.Name, short{err}))
+	case err != nil && p.ID == "":
+		return p, err
+	}
+	return p, a.Keyed(err)
+}
+
+// Reader opens the archive for reading blobs.
+func (a *Archive) Reader(ctx context.Context) (*archive.Reader, error) {
+	r, err := a.Archive.Reader(ctx, archive.ReaderOptions{
+		Warn: func(err error) { a.app.opt.Warn(err.Error()) },
+	})
+	return r, a.Keyed(err)
+}
+
+// Keyed marks the lack of a fitting identity as a fault of usage.
+func (*Archive) Keyed(err error) error {
+	if errors.Is(err, archive.ErrNoKey) {
+		return usage(err)
+	}
+	return err
+}
+
+// Journal is the homeserver's.
+func (a *Archive) Journal() *journal.Journal { return journal.New(a.ledger) }
+
+// Run executes a job under the homeserver's lock. The zero ID is a new run, of
+// this second.
+func (a *Archive) Run(ctx context.Context, job jobs.Job, id jobs.RunID) (*jobs.Run, error) {
+	r := a.runner()
+	if id.Job == "" {
+		var err error
+		if id, err = r.Fresh(ctx, a.Name, job.Name()); err != nil {
+			return nil, err
+		}
+	}
+	run, err := r.Run(ctx, job, id)
+	return run, a.Keyed(err)
+}
+
+func (a *Archive) runner() *jobs.Runner {
+	log := a.app.opt.Log
+	return &jobs.Runner{
+		Journal: a.Journal(), Locker: journal.NewLocker(a.ledger, journal.Options{Log: log}),
+		Log: log, OnStep: a.app.opt.OnStep,
+	}
+}
+
+// short is an error without the standard library's words at its end, which say
+// what its text has said already.
+type short struct{ error }
+
+func (s short) Unwrap() error { return s.error }
+
+func (s short) Error() string { return trimWords(s.error.Error()) }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/backup"
+)
+
+func (p *program) backupCommand() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "backup",
+		Short: "Take a recovery point now",
+		Long: `Copies a snapshot of the database into the archive, reads back what it wrote, and then
+lists it as a recovery point. Synapse runs on meanwhile.`,
+		Args: between(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.runBackup(cmd.Context(), dryRun) },
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be copied")
+	return cmd
+}
+
+func (p *program) runBackup(ctx context.Context, dryRun bool) error {
+	a, err := p.archive(ctx, "")
+	if err != nil {
+		return err
+	}
+	job, err := a.Backup()
+	if err != nil {
+		return err
+	}
+	if dryRun {
+		preview, err := job.Preview(ctx)
+		if err != nil {
+			return err
+		}
+		return p.print(preview, previewText(preview, a))
+	}
+	run, err := a.Run(ctx, job, jobs.RunID{})
+	if err != nil {
+		return hinted{err, "no recovery point was listed; what was stored so far is not sent again by the next backup"}
+	}
+	r, err := backup.ResultOf(run)
+	if err != nil {
+		return err
+	}
+	return p.print(r, backupText(r, a))
+}
+
+func backupText(r backup.Result, a *app.Archive) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "Recovery point %s of %s\n", r.Point, a.Name)
+	line("taken", "%s, in %s", stamp(r.Taken), progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
+	line("database", "%s, PostgreSQL %s: %s tables, %s rows", r.Database, serverVersion(r.Server), progress.Count(int64(r.Tables)), progress.Count(r.Rows))
+	if r.Stream != "" {
+		line("database", "%s, PostgreSQL %s, as one stream of pg_dump: %s", r.Database, serverVersion(r.Server), r.Stream)
+	}
+	line("size", "%s, of which %s were new; %s stored", progress.Size(r.Logical), progress.Size(r.New), progress.Size(r.Stored))
+	line("store", "%s, written and read back", a.Store)
+	for _, w := range r.Warnings {
+		line("warning", "%s", w)
+	}
+	return b.String()
+}
+
+func previewText(v backup.Preview, a *app.Archive) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "Would take a recovery point of %s\n", a.Name)
+	line("database", "%s, PostgreSQL %s: %s tables, %s on the server's disk", v.Database.Name, serverVersion(v.Database.Version),
+		progress.Count(int64(len(v.Tables))), progress.Size(v.Database.Size))
+	if v.Stream != "" {
+		line("how", "one stream of pg_dump: %s", v.Stream)
+	} else {
+		line("how", "%s ranges, %d at once", progress.Count(int64(v.Ranges)), v.Jobs)
+	}
+	line("store", "%s, %s", a.Store, encryption(v.Encrypted))
+	const most = 5
+	for i, t := range v.Tables {
+		if i == most {
+			line("", "and %d more", len(v.Tables)-most)
+			break
+		}
+		line("largest", "%s, %s", t.Name, progress.Size(t.Bytes))
+	}
+	return b.String()
+}
+
+func encryption(encrypted bool) string {
+	if encrypted {
+		return "encrypted"
+	}
+	return "NOT encrypted"
+}
+
+// stamp is a time for people.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// serverVersion is server_version_num as people write it.
+func serverVersion(v int) string { return fmt.Sprintf("%d.%d", v/10000, v%10000) }

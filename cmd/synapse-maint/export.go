@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/export"
+)
+
+type exportOptions struct {
+	export.Options
+	at, dir string
+	dryRun  bool
+}
+
+func (p *program) exportCommand() *cobra.Command {
+	var o exportOptions
+	cmd := &cobra.Command{
+		Use:   "export ID DIR",
+		Short: "Write a recovery point as a stock pg_dump directory archive",
+		Long: `Writes a recovery point to DIR, which must not be there or be empty. What is there then is
+what pg_restore of stock PostgreSQL reads: the database in DIR/database. It needs nothing
+of this program any more. ID is one from list, its beginning, a time, or latest.`,
+		Args: between(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.at, o.dir = args[0], args[1]
+			return p.runExport(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Compression, "compression", "", "of the tables' files: none, gzip or zstd (pg_restore 16 and later); default: the best that every fitting pg_restore reads")
+	f.BoolVar(&o.SkipDamaged, "skip-damaged", false, "leave damaged tables empty instead of failing")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only say what would be written")
+	return cmd
+}
+
+// exportPlan is what an export would write.
+type exportPlan struct {
+	Point  string `json:"point"`
+	Dir    string `json:"dir"`
+	Tables int    `json:"tables"`
+	Bytes  int64  `json:"bytes"` // plain
+}
+
+func (p *program) runExport(ctx context.Context, o exportOptions) error {
+	if !slices.Contains([]string{"", "none", "gzip", "zstd"}, o.Compression) {
+		return app.Usagef("--compression %s: it is none, gzip or zstd", o.Compression)
+	}
+	a, err := p.archive(ctx, "")
+	if err != nil {
+		return err
+	}
+	pt, err := a.Point(ctx, o.at)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		plan := exportPlan{Point: pt.ID, Dir: o.dir, Bytes: pt.Manifest.Sizes.Logical}
+		if d := pt.Manifest.Database; d != nil {
+			plan.Tables = len(d.Tables)
+		}
+		return p.print(plan, fmt.Sprintf("Would write recovery point %s to %s: %d tables, %s before compression\n",
+			plan.Point, plan.Dir, plan.Tables, progress.Size(plan.Bytes)))
+	}
+	p.report.Start("export")
+	r, err := a.Export(ctx, pt, o.dir, o.Options)
+	p.report.Stop()
+	if err != nil && !errors.Is(err, jobs.ErrIncomplete) {
+		return hinted{err, "nothing is in " + o.dir + "; begin again"}
+	}
+	if perr := p.print(r, exportText(r)); perr != nil {
+		return perr
+	}
+	return err
+}
+
+func exportText(r export.Result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Recovery point %s is in %s\n", r.Point, r.Dir)
+	if r.Format == "directory" {
+		fmt.Fprintf(&b, "  %-9s %s tables, %s rows\n", "database", progress.Count(int64(r.Tables)), progress.Count(r.Rows))
+	}
+	fmt.Fprintf(&b, "  %-9s %s, %s on the disk (compression: %s), in %s\n", "size", progress.Size(r.Bytes), progress.Size(r.Written),
+		r.Compression, progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
+	for _, t := range r.Damaged {
+		fmt.Fprintf(&b, "  %-9s %s is empty: its data is damaged\n", "DAMAGED", t)
+	}
+	workers := " -j4"
+	if r.Format != "directory" {
+		workers = ""
+	}
+	fmt.Fprintf(&b, "  %-9s pg_restore%s -d postgres://…/empty_database %s\n", "restore", workers, r.Path)
+	return b.String()
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+func (p *program) listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "Recovery points: time, age, sizes, verified",
+		Long: `Lists the recovery points, newest last. Logical is what a point holds, new what the
+archive did not have when it was taken, stored what that took in the store.`,
+		Args: between(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.runList(cmd.Context()) },
+	}
+}
+
+// listed is a recovery point in JSON.
+type listed struct {
+	ID       string                `json:"id"`
+	Taken    time.Time             `json:"taken"`
+	Age      float64               `json:"age_seconds"`
+	Sizes    *archive.Sizes        `json:"sizes"` // null where the manifest can't be read
+	Verified *archive.Verification `json:"verified"`
+	Error    string                `json:"error,omitempty"`
+}
+
+func (p *program) runList(ctx context.Context) error {
+	a, err := p.archive(ctx, "")
+	if err != nil {
+		return err
+	}
+	points, err := a.Points(ctx)
+	if err != nil {
+		return err
+	}
+	all := []listed{}
+	var rows [][]string
+	locked := false
+	for _, pt := range points {
+		l, row := describe(pt)
+		all, rows = append(all, l), append(rows, row)
+		locked = locked || errors.Is(pt.Err, archive.ErrNoKey)
+	}
+	text := p.table([]string{"ID", "TAKEN (UTC)", ">AGE", ">LOGICAL", ">NEW", ">STORED", "VERIFIED"}, rows)
+	if len(points) == 0 {
+		text = fmt.Sprintf("The archive of %s in %s has no recovery point yet: take one with backup\n", a.Name, a.Store)
+	}
+	if err := p.print(all, text); err != nil {
+		return err
+	}
+	if locked {
+		p.warn("sizes are encrypted: give --identity or --job-identity to see them")
+	}
+	return nil
+}
+
+func describe(pt archive.Point) (listed, []string) {
+	age := time.Since(pt.Taken)
+	l := listed{ID: pt.ID, Taken: pt.Taken, Age: age.Seconds()}
+	logical, fresh, stored := "-", "-", "-"
+	if pt.Manifest != nil {
+		l.Sizes = &pt.Manifest.Sizes
+		logical, fresh, stored = progress.Size(l.Sizes.Logical), progress.Size(l.Sizes.New), progress.Size(l.Sizes.Stored)
+	}
+	verified := verifiedText(pt.Verified)
+	if !pt.Verified.Time.IsZero() {
+		l.Verified = &pt.Verified
+	}
+	switch {
+	case errors.Is(pt.Err, archive.ErrNoKey):
+		l.Error = pt.Err.Error()
+	case pt.Err != nil:
+		l.Error, verified = pt.Err.Error(), "DAMAGED: see verify"
+	}
+	return l, []string{pt.ID, pt.Taken.UTC().Format("2006-01-02 15:04"), progress.Age(age), logical, fresh, stored, verified}
+}
+
+// verifiedText is short enough for a column.
+func verifiedText(v archive.Verification) string {
+	ago := progress.Age(time.Since(v.Time)) + " ago"
+	switch {
+	case v.Time.IsZero():
+		return "never"
+	case !v.OK:
+		return "DAMAGED, " + ago
+	case v.Level == "data":
+		return ago
+	default:
+		return ago + ", no data"
+	}
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/restore"
+)
+
+type restoreOptions struct {
+	from, at, mode string
+	request        restore.Request
+	terminate      bool
+	force          bool
+	keepOld        time.Duration
+	dryRun, yes    bool
+}
+
+const restoreHelp = `Brings the database back from a recovery point.
+
+  swap      (default) loads beside the live database, checks what it loaded, and then renames;
+            the database that was live before is kept, and restore undo brings it back
+  in-place  drops the live database, then loads: for a server without room for two
+  beside    loads into a database named by --target-database, and touches nothing else
+
+The plan is printed first. What can't work is refused before anything is touched. Killed or
+interrupted, the same command goes on where it stopped.`
+
+func (p *program) restoreCommand() *cobra.Command {
+	o := restoreOptions{at: "latest", mode: string(synapse.ModeSwap)}
+	cmd := &cobra.Command{
+		Use:   "restore [--from STORE] [--at latest|ID|TIME] [--mode swap|in-place|beside]",
+		Short: "Recover the database",
+		Long:  restoreHelp,
+		Args:  unknownCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return p.runRestore(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.from, "from", "", "`STORE` to restore from, name or URL (default: the homeserver's)")
+	f.StringVar(&o.at, "at", o.at, "recovery point: latest, an `ID` or its beginning, or a time (the newest at or before it)")
+	f.StringVar(&o.mode, "mode", o.mode, "swap, in-place or beside")
+	f.StringVar(&o.request.Target, "target-database", "", "`NAME` of the database to load, for beside")
+	f.StringSliceVar(&o.request.Tables, "tables", nil, "only these tables, for beside")
+	f.StringVar(&o.request.Owner, "owner", "", "`ROLE` that owns the result (default: the live database's owner)")
+	f.BoolVar(&o.request.SkipDamaged, "skip-damaged", false, "leave damaged tables empty instead of refusing")
+	f.BoolVar(&o.request.KeepOTK, "keep-one-time-keys", false, "keep one-time keys that the recovery point has: messages may become unreadable")
+	f.BoolVar(&o.force, "force", false, "let the database go live in spite of serious findings")
+	f.DurationVar(&o.keepOld, "keep-old", 0, "how long the database that was live is kept (default 72h)")
+	p.closingFlags(cmd, &o.terminate, &o.yes)
+	f.BoolVar(&o.dryRun, "dry-run", false, "only print the plan")
+	cmd.AddCommand(p.resumeCommand(), p.undoCommand(), p.dropCommand(), p.statusCommand())
+	return cmd
+}
+
+// closingFlags are those of everything that takes databases away from their
+// users.
+func (*program) closingFlags(cmd *cobra.Command, terminate, yes *bool) {
+	cmd.Flags().BoolVar(terminate, "terminate-sessions", false, "end the sessions on the live database")
+	cmd.Flags().BoolVar(yes, "yes", false, "don't ask")
+}
+
+func (p *program) runRestore(ctx context.Context, o restoreOptions) error {
+	o.request.Mode = synapse.Mode(o.mode)
+	switch o.request.Mode {
+	case synapse.ModeSwap, synapse.ModeInPlace, synapse.ModeBeside:
+	default:
+		return app.Usagef("--mode %s: it is swap, in-place or beside", o.mode)
+	}
+	a, err := p.archive(ctx, o.from)
+	if err != nil {
+		return err
+	}
+	point, err := a.Point(ctx, o.at)
+	if err != nil {
+		return err
+	}
+	job, err := a.Restore(ctx, point, restore.Options{
+		Request: o.request, Terminate: o.terminate, Force: o.force, KeepOld: o.keepOld,
+	})
+	if err != nil {
+		return err
+	}
+	id, others, err := job.ID(ctx, a.Journal())
+	if err != nil {
+		return err
+	}
+	for _, run := range others {
+		p.warn(fmt.Sprintf("%s is unfinished; see restore status %s", run, run))
+	}
+	return p.carryOut(ctx, a, job, id, o)
+}
+
+// restored is a restore in JSON.
+type restored struct {
+	Plan   *restore.Blueprint `json:"plan"`
+	DryRun bool               `json:"dry_run,omitempty"`
+	State  jobs.State         `json:"state,omitempty"`
+	Error  string             `json:"error,omitempty"`
+	Status *restore.Standing  `json:"status,omitempty"`
+	Steps  []jobs.StepRecord  `json:"steps,omitempty"`
+}
+
+// carryOut shows the plan, asks, and runs it.
+func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job, id jobs.RunID, o restoreOptions) error {
+	run, err := a.Journal().Open(ctx, id)
+	if err != nil {
+		return err
+	}
+	p.report.Start("restore, plan")
+	plan, err := job.Blueprint(ctx, run)
+	p.report.Stop()
+	if err != nil {
+		return a.Keyed(err)
+	}
+	refusal := plan.Refusal()
+	if o.dryRun || refusal != nil {
+		if perr := p.print(restored{Plan: plan, DryRun: o.dryRun}, plan.String()); perr != nil {
+			return perr
+		}
+		return refusal
+	}
+	p.aside(plan.String() + "\n")
+	if plan.Destroys() {
+		what := fmt.Sprintf("restore replaces the live database %s", plan.Request.Live)
+		if err := p.confirm(ctx, o.yes, a.Name, what); err != nil {
+			return err
+		}
+		job.ConfirmedDrop = true
+	}
+	run, err = a.Run(ctx, job, id)
+	if run == nil {
+		return err
+	}
+	standing, serr := restore.Status(run, nil)
+	if serr != nil {
+		return hinted{err, serr.Error()}
+	}
+	if perr := p.print(restored{Plan: plan, State: run.State, Error: run.Error, Status: &standing, Steps: run.Steps}, standing.String()); perr != nil {
+		return perr
+	}
+	if err != nil {
+		return hinted{err, fmt.Sprintf("%s; go on with: synapse-maint restore resume %s", standing.Says, id)}
+	}
+	return nil
+}
+
+// aside shows a plan: beside the result where that is JSON.
+func (p *program) aside(text string) {
+	if p.globals.output == "json" {
+		fmt.Fprint(p.err, text)
+		return
+	}
+	fmt.Fprint(p.out, text)
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/restore"
+)
+
+func (p *program) resumeCommand() *cobra.Command {
+	var o restoreOptions
+	cmd := &cobra.Command{
+		Use: "resume RUN", Short: "Go on with an unfinished restore", Args: between(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runResume(cmd.Context(), args[0], o) },
+	}
+	cmd.Flags().StringVar(&o.from, "from", "", "`STORE` it restores from, if it is not the homeserver's")
+	cmd.Flags().BoolVar(&o.force, "force", false, "let the database go live in spite of serious findings")
+	p.closingFlags(cmd, &o.terminate, &o.yes)
+	return cmd
+}
+
+func (p *program) runResume(ctx context.Context, name string, o restoreOptions) error {
+	a, err := p.archive(ctx, o.from)
+	if err != nil {
+		return err
+	}
+	run, err := a.FindRestore(ctx, name)
+	if err != nil {
+		return err
+	}
+	if run.State == jobs.Done {
+		return p.printStatus(run, nil)
+	}
+	asked, err := restore.RequestOf(run)
+	if err != nil {
+		return err
+	}
+	point, err := a.Point(ctx, asked.Point)
+	if err != nil {
+		return err
+	}
+	job, err := a.Restore(ctx, point, restore.Options{Request: asked, Terminate: o.terminate, Force: o.force})
+	if err != nil {
+		return err
+	}
+	return p.carryOut(ctx, a, job, run.RunID, o)
+}
+
+func (p *program) undoCommand() *cobra.Command {
+	var terminate, yes bool
+	cmd := &cobra.Command{
+		Use: "undo RUN", Short: "Bring back the database that was live before a restore", Args: between(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.close(cmd.Context(), args[0], yes, "undo takes the restored database out of service", func(c restore.Closing) jobs.Job {
+				c.Terminate = terminate
+				return restore.NewUndo(c)
+			})
+		},
+	}
+	p.closingFlags(cmd, &terminate, &yes)
+	return cmd
+}
+
+func (p *program) dropCommand() *cobra.Command {
+	var now, yes bool
+	cmd := &cobra.Command{
+		Use: "drop RUN", Short: "Remove what a restore left on the server", Args: between(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.close(cmd.Context(), args[0], yes, "drop removes these databases for good", func(c restore.Closing) jobs.Job {
+				c.Early = now
+				return restore.NewDrop(c)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&now, "now", false, "also the database that was live before, although it is to be kept longer")
+	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
+	return cmd
+}
+
+// close runs a job that ends what can be done with a restore.
+func (p *program) close(ctx context.Context, name string, yes bool, what string, make func(restore.Closing) jobs.Job) error {
+	a, err := p.archive(ctx, "")
+	if err != nil {
+		return err
+	}
+	run, err := a.FindRestore(ctx, name)
+	if err != nil {
+		return err
+	}
+	c, err := a.Closing(run)
+	if err != nil {
+		return err
+	}
+	job := make(c)
+	// Its plan reads only: what is refused is refused before anybody is asked.
+	if _, err := job.Plan(ctx, &jobs.Run{}); err != nil {
+		return err
+	}
+	found, err := c.Server.Databases(ctx)
+	if err != nil {
+		return err
+	}
+	before, err := restore.Status(run, found)
+	if err != nil {
+		return err
+	}
+	p.aside(before.String() + "\n")
+	if err := p.confirm(ctx, yes, a.Name, what); err != nil {
+		return err
+	}
+	if _, err := a.Run(ctx, job, jobs.RunID{}); err != nil {
+		return hinted{err, fmt.Sprintf("see restore status %s; the same command goes on", run)}
+	}
+	if run, err = a.FindRestore(ctx, run.String()); err != nil {
+		return err
+	}
+	if found, err = c.Server.Databases(ctx); err != nil {
+		return err
+	}
+	return p.printStatus(run, found)
+}
+
+func (p *program) printStatus(run *jobs.Run, found []synapse.Found) error {
+	s, err := restore.Status(run, found)
+	if err != nil {
+		return err
+	}
+	return p.print(s, s.String())
+}
+
+func (p *program) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status [RUN]", Short: "Where a restore stands, and what to do (default: the newest)", Args: between(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if len(args) == 1 {
+				name = args[0]
+			}
+			return p.runStatus(cmd.Context(), name)
+		},
+	}
+}
+
+func (p *program) runStatus(ctx context.Context, name string) error {
+	a, err := p.archive(ctx, "")
+	if err != nil {
+		return err
+	}
+	run, err := a.FindRestore(ctx, name)
+	if err != nil {
+		return err
+	}
+	return p.printStatus(run, p.databases(ctx, a))
+}
+
+// databases are what the server has; nil where it can't be asked: the journal
+// alone says much.
+func (p *program) databases(ctx context.Context, a *app.Archive) []synapse.Found {
+	c, err := a.Closing(nil)
+	if err == nil {
+		var found []synapse.Found
+		if found, err = c.Server.Databases(ctx); err == nil {
+			return found
+		}
+	}
+	p.warn("the server can't be asked what is left there: " + err.Error())
+	return nil
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/cmd/internal/config"
+)
+
+// globals are the flags of every command.
+type globals struct {
+	config, homeserver, store, database, pgBinDir string
+	jobs                                          int
+	identities                                    []string
+	jobIdentity                                   string
+	output, logLevel, logFormat                   string
+	noColor                                       bool
+}
+
+func (g *globals) add(f *pflag.FlagSet) {
+	f.StringVar(&g.config, "config", "", "configuration `FILE`")
+	f.StringVar(&g.homeserver, "homeserver", "", "`NAME` of the homeserver (default: the only one there is)")
+	f.StringVar(&g.store, "store", "", "store: `URL` (s3://BUCKET/PREFIX, file:///FOLDER) or configured name")
+	f.StringVar(&g.database, "database", "", "Synapse's database: `URL` or libpq keywords; passwords better in PGPASSWORD or ~/.pgpass")
+	f.StringVar(&g.pgBinDir, "pg-bin-dir", "", "`FOLDER` of pg_dump and pg_restore")
+	f.IntVar(&g.jobs, "jobs", 0, "how much is done at once (default: as many as CPUs)")
+	f.StringArrayVar(&g.identities, "identity", nil, "age identity `FILE` that opens encrypted recovery points; repeatable")
+	f.StringVar(&g.jobIdentity, "job-identity", "", "`FILE` of the key that backups read their metadata with")
+	f.StringVarP(&g.output, "output", "o", "text", "text or json")
+	f.StringVar(&g.logLevel, "log-level", "", "debug, info, warn, error or off (default: off on a terminal, else info)")
+	f.StringVar(&g.logFormat, "log-format", "text", "text or json")
+	f.BoolVar(&g.noColor, "no-color", false, "no colours")
+}
+
+const rootHelp = `Keeps Matrix Synapse homeservers recoverable: recovery points of the database, taken
+while Synapse runs, in an S3 bucket or a folder, and the way back.
+
+Every global flag can be an environment variable: --store is SYNAPSE_MAINT_STORE.
+Flags beat the environment, and that beats the configuration file.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 done in part, 4 nothing to do it
+with, 11 locked by another run, 130 interrupted.`
+
+func (p *program) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "synapse-maint",
+		Short:         "Keeps Matrix Synapse homeservers recoverable",
+		Long:          rootHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return p.prepare(cmd.Root().PersistentFlags())
+		},
+	}
+	p.globals.add(root.PersistentFlags())
+	root.SetFlagErrorFunc(flagError)
+	root.SetOut(p.out)
+	root.SetErr(p.err)
+	root.AddCommand(p.initCommand(), p.backupCommand(), p.listCommand(), p.showCommand(), p.verifyCommand(),
+		p.restoreCommand(), p.exportCommand(), p.runsCommand(), p.configCommand(), p.versionCommand())
+	return root
+}
+
+// unknownCommand refuses what is no command, with the near miss.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return app.Usagef("no command %s %s%s", cmd.CommandPath()[len(cmd.Root().Name()):], args[0], config.DidYouMean(args[0], names))
+}
+
+// between takes so many arguments.
+func between(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return app.Usagef("%s: too few arguments; it is %s", cmd.CommandPath(), cmd.UseLine())
+		case most >= 0 && len(args) > most:
+			return app.Usagef("%s: no argument %q; it is %s", cmd.CommandPath(), args[most], cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+func flagError(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		near := config.DidYouMean(name, names)
+		if !strings.Contains(near, "?") {
+			near = "; see " + cmd.CommandPath() + " --help"
+		}
+		return app.Usagef("%s: no flag --%s%s", cmd.CommandPath(), name, strings.Replace(near, "mean ", "mean --", 1))
+	}
+	return app.Usagef("%s: %s", cmd.CommandPath(), text)
+}
+
+// variable is the environment variable that stands for a global flag.
+func variable(flag string) string {
+	return "SYNAPSE_MAINT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// prepare lets the environment speak for flags that were not given.
+func (p *program) prepare(flags *pflag.FlagSet) error {
+	var err error
+	p.warnOfPassword = flags.Changed("database") && config.HasPassword(p.globals.database)
+	flags.VisitAll(func(f *pflag.Flag) {
+		value := os.Getenv(variable(f.Name))
+		if f.Changed || value == "" || err != nil {
+			return
+		}
+		values := []string{value}
+		if f.Value.Type() == "stringArray" {
+			values = filepath.SplitList(value)
+		}
+		for _, v := range values {
+			if serr := flags.Set(f.Name, v); serr != nil {
+				err = app.Usagef("%s: %v", variable(f.Name), serr)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		flag, value string
+		values      []string
+	}{
+		{"output", p.globals.output, []string{"text", "json"}},
+		{"log-format", p.globals.logFormat, []string{"text", "json"}},
+		{"log-level", p.globals.logLevel, []string{"", "debug", "info", "warn", "error", "off"}},
+	} {
+		if !slices.Contains(f.values, f.value) {
+			return app.Usagef("--%s %s: it is %s", f.flag, f.value, strings.Join(slices.DeleteFunc(f.values, func(s string) bool { return s == "" }), ", "))
+		}
+	}
+	return p.startLog()
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
+	"github.com/synapse-maint/synapse-maint/jobs"
+)
+
+func (p *program) runsCommand() *cobra.Command {
+	last := 20
+	cmd := &cobra.Command{
+		Use:   "runs [RUN]",
+		Short: "The journal: what ran, when, and how it ended",
+		Args:  between(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return p.runRun(cmd.Context(), args[0])
+			}
+			return p.runRuns(cmd.Context(), last)
+		},
+	}
+	cmd.Flags().IntVar(&last, "last", last, "how many runs are listed")
+	return cmd
+}
+
+func (p *program) runRuns(ctx context.Context, last int) error {
+	if last < 1 {
+		return app.Usagef("--last %d: it is at least 1", last)
+	}
+	a, err := p.archive(ctx, "")
+	if err != nil {
+		return err
+	}
+	all := []*jobs.Run{}
+	for _, job := range app.JobNames() {
+		n := 0
+		for run, err := range a.Journal().Runs(ctx, a.Name, job) {
+			if run == nil || run.Job == "" {
+				return err
+			}
+			if err != nil {
+				run.Error = err.Error()
+			}
+			all = append(all, run)
+			if n++; n == last {
+				break
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *jobs.Run) int { return b.Due.Compare(a.Due) })
+	all = all[:min(last, len(all))]
+	text := fmt.Sprintf("The journal of %s has no run yet\n", a.Name)
+	if len(all) > 0 {
+		var rows [][]string
+		for _, run := range all {
+			rows = append(rows, []string{run.String(), string(run.State), took(run.Started, run.Ended), run.Host, short(run.Error, 36)})
+		}
+		text = p.table([]string{"RUN", "STATE", ">TOOK", "HOST", "ERROR"}, rows)
+	}
+	return p.print(all, text)
+}
+
+func (p *program) runRun(ctx context.Context, name string) error {
+	a, err := p.archive(ctx, "")
+	if err != nil {
+		return err
+	}
+	id, err := jobs.ParseRunID(a.Name, name)
+	if err != nil {
+		return app.Usagef("%v", err)
+	}
+	run, err := a.Journal().Open(ctx, id)
+	if err != nil {
+		return err
+	}
+	if run.Tag == "" {
+		return app.Nothingf("the journal of %s has no run %s: see runs", a.Name, id)
+	}
+	return p.print(run, p.runText(run))
+}
+
+func (p *program) runText(run *jobs.Run) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-8s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "%s of %s\n", run, run.Homeserver)
+	line("state", "%s", run.State)
+	line("started", "%s, %s, on %s (process %d)", stamp(run.Started), took(run.Started, run.Ended), run.Host, run.PID)
+	if len(run.Request) > 0 {
+		line("request", "%s", run.Request)
+	}
+	if run.Error != "" {
+		line("error", "%s", run.Error)
+	}
+	var rows [][]string
+	for _, s := range run.Steps {
+		rows = append(rows, []string{s.Name, string(s.State), took(s.Started, s.Ended), s.Error})
+	}
+	if len(rows) > 0 {
+		b.WriteString("\n" + p.table([]string{"STEP", "STATE", ">TOOK", "ERROR"}, rows))
+	}
+	return b.String()
+}
+
+// took is how long something took, or that it has no end yet.
+func took(started, ended time.Time) string {
+	if ended.IsZero() || started.IsZero() {
+		return "-"
+	}
+	return progress.Duration(ended.Sub(started))
+}
+
+// short cuts a text for a column.
+func short(text string, most int) string {
+	if letters := []rune(text); len(letters) > most {
+		return string(letters[:most-1]) + "…"
+	}
+	return text
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+func (p *program) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "One recovery point in full",
+		Long:  "Shows what a recovery point holds. ID is one from list, its beginning, a time, or latest.",
+		Args:  between(1, 1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return p.runShow(cmd.Context(), args[0]) },
+	}
+}
+
+// shownPoint is a recovery point in JSON: the manifest without its blobs.
+type shownPoint struct {
+	listed
+	Homeserver string           `json:"homeserver"`
+	Program    string           `json:"program"`
+	Run        string           `json:"run"`
+	Encrypted  bool             `json:"encrypted"`
+	Database   synapse.Database `json:"database"`
+	Stream     string           `json:"stream,omitempty"` // why it is one
+	Tables     []shownTable     `json:"tables"`           // largest first
+}
+
+type shownTable struct {
+	Name  string `json:"name"`
+	Rows  int64  `json:"rows"`
+	Bytes int64  `json:"bytes"`
+	Blobs int    `json:"blobs"`
+}
+
+func (p *program) runShow(ctx context.Context, at string) error {
+	a, err := p.archive(ctx, "")
+	if err != nil {
+		return err
+	}
+	pt, err := a.Point(ctx, at)
+	if err != nil {
+		return err
+	}
+	l, _ := describe(pt)
+	m := pt.Manifest
+	s := shownPoint{listed: l, Homeserver: m.Homeserver, Program: m.Program, Run: m.Run, Encrypted: a.Encrypted(), Tables: []shownTable{}}
+	if d := m.Database; d != nil {
+		if err := json.Unmarshal(d.Info, &s.Database); err != nil {
+			return fmt.Errorf("recovery point %s: its description of the database: %w", pt.ID, err)
+		}
+		s.Stream = d.Reason
+		for _, t := range d.Tables {
+			s.Tables = append(s.Tables, shownTable{t.Schema + "." + t.Name, t.Rows, t.Bytes, len(t.Blobs)})
+		}
+	}
+	slices.SortStableFunc(s.Tables, func(a, b shownTable) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	return p.print(s, p.showText(s, m))
+}
+
+func (p *program) showText(s shownPoint, m *archive.Manifest) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "Recovery point %s of %s\n", s.ID, s.Homeserver)
+	line("taken", "%s, finished %s later, by %s", stamp(m.Taken), progress.Duration(m.Finished.Sub(m.Taken)), s.Program)
+	line("run", "%s", s.Run)
+	verified := "never"
+	if s.Verified != nil {
+		verified = verifiedText(*s.Verified) + " (" + stamp(s.Verified.Time) + ")"
+	}
+	line("verified", "%s", verified)
+	line("size", "%s, of which %s were new; %s stored, %s", progress.Size(m.Sizes.Logical), progress.Size(m.Sizes.New),
+		progress.Size(m.Sizes.Stored), encryption(s.Encrypted))
+	d := s.Database
+	line("database", "%s of %s, PostgreSQL %s, %s on the server's disk", d.Name, d.Owner, serverVersion(d.Version), progress.Size(d.Size))
+	line("locale", "%s, collate %s, ctype %s", d.Encoding, d.Collate, d.CType)
+	if d.Schema != nil {
+		line("synapse", "schema version %d, compatible down to %d", d.Schema.Version, d.Schema.Compat)
+	}
+	line("wal", "%s", d.LSN)
+	if s.Stream != "" {
+		line("stream", "one stream of pg_dump: %s", s.Stream)
+		return b.String()
+	}
+	var rows [][]string
+	empty := 0
+	for _, t := range s.Tables {
+		if t.Rows == 0 {
+			empty++
+			continue
+		}
+		rows = append(rows, []string{t.Name, progress.Count(t.Rows), progress.Size(t.Bytes), progress.Count(int64(t.Blobs))})
+	}
+	b.WriteString("\n" + p.table([]string{"TABLE", ">ROWS", ">BYTES", ">BLOBS"}, rows))
+	if empty > 0 {
+		fmt.Fprintf(&b, "and %d empty tables\n", empty)
+	}
+	return b.String()
+}
