@@ -14,12 +14,10 @@ import (
 // longest chain (the rows and then the indexes of the largest table) starts
 // first and the small tables fill the gaps at the end.
 type queue struct {
-	mu       sync.Mutex
-	change   *sync.Cond
-	tables   []*tableWork
-	builds   int // not yet begun, of all tables
-	building int
-	stopped  bool
+	mu      sync.Mutex
+	change  *sync.Cond
+	tables  []*tableWork
+	stopped bool
 }
 
 // tableWork is what is left to do on a table.
@@ -52,8 +50,8 @@ type piece struct {
 	part  int
 	build build
 	// helpers is how many parallel workers of the server a build may use: none
-	// while there are other builds for the other cores, because two indexes on
-	// two cores are done sooner than one after the other on both.
+	// while there is other work for the other cores, because two indexes on two
+	// cores are done sooner than one after the other on both.
 	helpers int
 }
 
@@ -61,7 +59,6 @@ func newQueue(tables []*tableWork) *queue {
 	q := &queue{tables: tables}
 	q.change = sync.NewCond(&q.mu)
 	for _, t := range tables {
-		q.builds += len(t.builds)
 		// Those that suffer no other go first, while the other sessions still
 		// find work on other tables.
 		slices.SortStableFunc(t.builds, func(a, b build) int { return cmp.Compare(order(a), order(b)) })
@@ -159,11 +156,7 @@ func (q *queue) begin(t *tableWork, workers int) piece {
 		t.builds = t.builds[1:]
 		t.building++
 		t.alone = p.build.alone
-		q.builds--
-		q.building++
-		if others := q.builds + q.building - 1 + q.copies(); others < workers-1 {
-			p.helpers = workers - 1 - others
-		}
+		p.helpers = q.helpers(t, workers)
 	default:
 		p.kind = analyzeTable
 		t.analyze = false
@@ -171,12 +164,22 @@ func (q *queue) begin(t *tableWork, workers int) piece {
 	return p
 }
 
-// copies is how many parts are being copied or wait for it.
-func (q *queue) copies() (n int) {
-	for _, t := range q.tables {
-		n += t.copying + len(t.parts)
+// helpers is how many of the server's parallel workers a build may use that was
+// just begun: all other cores, where the work that is left would keep them busy
+// for less than half of it, and none otherwise.
+func (q *queue) helpers(t *tableWork, workers int) int {
+	var others int64
+	for _, o := range q.tables {
+		others += o.weight() + int64(o.building)*o.bytes
+		for range o.copying {
+			others += o.bytes / int64(len(o.Parts))
+		}
 	}
-	return n
+	others -= t.bytes // its own
+	if 2*others < t.bytes*int64(workers-1) || others == 0 {
+		return workers - 1
+	}
+	return 0
 }
 
 // end says that a piece of work is done.
@@ -188,7 +191,6 @@ func (q *queue) end(p piece) {
 		p.table.copying--
 	case buildIndex:
 		p.table.building--
-		q.building--
 		p.table.alone = false
 	}
 	q.change.Broadcast()

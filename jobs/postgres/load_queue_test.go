@@ -53,14 +53,21 @@ func TestQueueBeginsWithTheLongestChainAndBuildsWhenRowsAreIn(t *testing.T) {
 	}
 }
 
+// full gives a table rows that are in already.
+func full(t *tableWork) *tableWork {
+	t.bytes = 1000
+	return t
+}
+
 func TestQueueLetsABuildUseIdleCoresOnly(t *testing.T) {
 	t.Parallel()
-	q := newQueue([]*tableWork{workOn("t", 0, build{name: "a"}, build{name: "b"}, build{name: "c"})})
+	q := newQueue([]*tableWork{full(workOn("t", 0, build{name: "a"}, build{name: "b"}, build{name: "c"}))})
 	helpers := []int{take(t, q, 2).helpers, take(t, q, 2).helpers}
 	if !slices.Equal(helpers, []int{0, 0}) {
 		t.Errorf("helpers %v while other builds wait", helpers)
 	}
-	lone := newQueue([]*tableWork{workOn("t", 0, build{name: "a"})})
+	small := workOn("small", 1, build{name: "s"}) // keeps no core busy for long
+	lone := newQueue([]*tableWork{full(workOn("t", 0, build{name: "a"})), small})
 	if p := take(t, lone, 4); p.helpers != 3 {
 		t.Errorf("%d helpers for the only build of 4 workers", p.helpers)
 	}
