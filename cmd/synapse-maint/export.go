@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/export"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
 type exportOptions struct {
@@ -27,9 +31,9 @@ func (p *program) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export ID DIR",
 		Short: "Write a recovery point as a stock pg_dump directory archive",
-		Long: `Writes a recovery point to DIR, which must not be there or be empty. What is there then is
-what pg_restore of stock PostgreSQL reads: the database in DIR/database. It needs nothing
-of this program any more. ID is one from list, its beginning, a time, or latest.`,
+		Long: `Writes a recovery point to DIR/database, which must not be there or be empty: what pg_restore
+of stock PostgreSQL reads. It needs nothing of this program any more. ID is one from list,
+its beginning, a time, or latest.`,
 		Args: between(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.at, o.dir = args[0], args[1]
@@ -72,15 +76,31 @@ func (p *program) runExport(ctx context.Context, o exportOptions) error {
 			plan.Point, plan.Dir, plan.Tables, progress.Size(plan.Bytes)))
 	}
 	p.report.Start("export")
-	r, err := a.Export(ctx, pt, o.dir, o.Options)
+	r, err := exportTo(ctx, a, pt, o)
 	p.report.Stop()
 	if err != nil && !errors.Is(err, jobs.ErrIncomplete) {
-		return hinted{err, "nothing is in " + o.dir + "; begin again"}
+		return hinted{err, "nothing was exported; begin again"}
 	}
 	if perr := p.print(r, exportText(r)); perr != nil {
 		return perr
 	}
 	return err
+}
+
+// databaseDir is the folder of the database below that of an export.
+const databaseDir = "database"
+
+// exportTo makes the folder, and removes it again if nothing comes of it.
+func exportTo(ctx context.Context, a *app.Archive, pt archive.Point, o exportOptions) (export.Result, error) {
+	_, serr := os.Stat(o.dir)
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return export.Result{}, fmt.Errorf("export: %w", err)
+	}
+	r, err := a.Export(ctx, pt, filepath.Join(o.dir, databaseDir), o.Options)
+	if err != nil && errors.Is(serr, fs.ErrNotExist) {
+		_ = os.Remove(o.dir) // what is not empty stays
+	}
+	return r, err
 }
 
 func exportText(r export.Result) string {

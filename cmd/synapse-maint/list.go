@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,9 @@ func (p *program) runList(ctx context.Context) error {
 		locked = locked || errors.Is(pt.Err, archive.ErrNoKey)
 	}
 	text := p.table([]string{"ID", "TAKEN (UTC)", ">AGE", ">LOGICAL", ">NEW", ">STORED", "VERIFIED"}, rows)
+	if strings.Contains(text, unread) {
+		text += unread + " all is there, but the data was not read: verify --read-data\n"
+	}
 	if len(points) == 0 {
 		text = fmt.Sprintf("The archive of %s in %s has no recovery point yet: take one with backup\n", a.Name, a.Store)
 	}
@@ -79,22 +83,39 @@ func describe(pt archive.Point) (listed, []string) {
 	case errors.Is(pt.Err, archive.ErrNoKey):
 		l.Error = pt.Err.Error()
 	case pt.Err != nil:
-		l.Error, verified = pt.Err.Error(), "DAMAGED: see verify"
+		l.Error, verified = pt.Err.Error(), "DAMAGED"
 	}
-	return l, []string{pt.ID, pt.Taken.UTC().Format("2006-01-02 15:04"), progress.Age(age), logical, fresh, stored, verified}
+	return l, []string{pt.ID, pt.Taken.UTC().Format("2006-01-02 15:04"), shortAge(age), logical, fresh, stored, verified}
 }
+
+// unread marks a check that did not read the data.
+const unread = "*"
 
 // verifiedText is short enough for a column.
 func verifiedText(v archive.Verification) string {
-	ago := progress.Age(time.Since(v.Time)) + " ago"
+	ago := shortAge(time.Since(v.Time))
 	switch {
 	case v.Time.IsZero():
 		return "never"
 	case !v.OK:
-		return "DAMAGED, " + ago
+		return "DAMAGED"
 	case v.Level == "data":
 		return ago
 	default:
-		return ago + ", no data"
+		return ago + unread
+	}
+}
+
+// shortAge is how long ago something was, for a column of six.
+func shortAge(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%d d", int(d.Hours()/24))
 	}
 }

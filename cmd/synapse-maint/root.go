@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,7 +81,12 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 			names = append(names, c.Name())
 		}
 	}
-	return app.Usagef("no command %s %s%s", cmd.CommandPath()[len(cmd.Root().Name()):], args[0], config.DidYouMean(args[0], names))
+	return app.Usagef("no command %s%s", strings.TrimSpace(commandName(cmd)+" "+args[0]), config.DidYouMean(args[0], names))
+}
+
+// commandName is a command without the program before it.
+func commandName(cmd *cobra.Command) string {
+	return strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()))
 }
 
 // between takes so many arguments.
@@ -88,13 +94,15 @@ func between(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return app.Usagef("%s: too few arguments; it is %s", cmd.CommandPath(), cmd.UseLine())
+			return app.Usagef("%s: an argument is missing; it is %s", commandName(cmd), useLine(cmd))
 		case most >= 0 && len(args) > most:
-			return app.Usagef("%s: no argument %q; it is %s", cmd.CommandPath(), args[most], cmd.UseLine())
+			return app.Usagef("%s: what is %q? It is %s", commandName(cmd), args[most], useLine(cmd))
 		}
 		return nil
 	}
 }
+
+func useLine(cmd *cobra.Command) string { return strings.TrimSuffix(cmd.UseLine(), " [flags]") }
 
 func flagError(cmd *cobra.Command, err error) error {
 	text := err.Error()
@@ -105,9 +113,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		if !strings.Contains(near, "?") {
 			near = "; see " + cmd.CommandPath() + " --help"
 		}
-		return app.Usagef("%s: no flag --%s%s", cmd.CommandPath(), name, strings.Replace(near, "mean ", "mean --", 1))
+		return app.Usagef("%s: no flag --%s%s", cmp.Or(commandName(cmd), "usage"), name, strings.Replace(near, "mean ", "mean --", 1))
 	}
-	return app.Usagef("%s: %s", cmd.CommandPath(), text)
+	return app.Usagef("%s: %s", cmp.Or(commandName(cmd), "usage"), text)
 }
 
 // variable is the environment variable that stands for a global flag.

@@ -77,11 +77,7 @@ func (p *program) showText(s shownPoint, m *archive.Manifest) string {
 	fmt.Fprintf(&b, "Recovery point %s of %s\n", s.ID, s.Homeserver)
 	line("taken", "%s, finished %s later, by %s", stamp(m.Taken), progress.Duration(m.Finished.Sub(m.Taken)), s.Program)
 	line("run", "%s", s.Run)
-	verified := "never"
-	if s.Verified != nil {
-		verified = verifiedText(*s.Verified) + " (" + stamp(s.Verified.Time) + ")"
-	}
-	line("verified", "%s", verified)
+	line("verified", "%s", proof(s.Verified))
 	line("size", "%s, of which %s were new; %s stored, %s", progress.Size(m.Sizes.Logical), progress.Size(m.Sizes.New),
 		progress.Size(m.Sizes.Stored), encryption(s.Encrypted))
 	d := s.Database
@@ -109,4 +105,18 @@ func (p *program) showText(s shownPoint, m *archive.Manifest) string {
 		fmt.Fprintf(&b, "and %d empty tables\n", empty)
 	}
 	return b.String()
+}
+
+// proof is the newest check of a point in words.
+func proof(v *archive.Verification) string {
+	switch {
+	case v == nil:
+		return "never"
+	case !v.OK:
+		return "found DAMAGED " + stamp(v.Time)
+	case v.Level == "data":
+		return stamp(v.Time)
+	default:
+		return stamp(v.Time) + " (all is there; the data was not read)"
+	}
 }

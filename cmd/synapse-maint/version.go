@@ -32,7 +32,7 @@ func versionText() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
-	return "unknown"
+	return "devel"
 }
 
 // programName is name and version, as recovery points have it.
