@@ -25,18 +25,20 @@ func (c *Config) explain(ctx context.Context, err error) error {
 	}
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) {
-		return &connectError{text: fmt.Sprintf("connect to %s: %s", c, c.refusal(ctx, pe)), err: err}
+		return &plainError{text: fmt.Sprintf("connect to %s: %s", c, c.refusal(ctx, pe)), err: err}
 	}
-	return &connectError{text: fmt.Sprintf("connect to %s: %s", c, c.unreachable(err)), err: err}
+	return &plainError{text: fmt.Sprintf("connect to %s: %s", c, c.unreachable(err)), err: err}
 }
 
-type connectError struct {
+// plainError is one line for people, with the chain of errors kept for those
+// who ask for a code.
+type plainError struct {
 	text string
 	err  error
 }
 
-func (e *connectError) Error() string { return e.text }
-func (e *connectError) Unwrap() error { return e.err }
+func (e *plainError) Error() string { return e.text }
+func (e *plainError) Unwrap() error { return e.err }
 
 // refusal explains what the server said.
 func (c *Config) refusal(ctx context.Context, pe *pgconn.PgError) string {

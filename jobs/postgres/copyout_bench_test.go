@@ -24,8 +24,11 @@ func BenchmarkCopyOut(b *testing.B) {
 	dsn := testbed.SynapseDatabase(b, p, 0.5)
 	b.Run("snapshot", func(b *testing.B) {
 		for b.Loop() {
-			s := snap(b, p, dsn)
-			_ = s.lead.cfg
+			s, err := Snap(b.Context(), parsed(b, dsn), Options{BinDir: p.BinDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = s.Close()
 		}
 	})
 	s := snap(b, p, dsn)

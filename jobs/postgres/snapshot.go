@@ -140,7 +140,7 @@ func brief(err error) error {
 	}
 	hint := ""
 	switch {
-	case pe.Code == "40001" || pe.Code == "40P01" && pe.Message != "":
+	case pe.Code == "40001" || pe.Code == "40P01": // a reader meets them on standbys alone
 		hint = "; on a standby, turn hot_standby_feedback on or raise max_standby_streaming_delay"
 	case pe.Code == "53200":
 		hint = "; raise max_locks_per_transaction of the server"
@@ -148,5 +148,5 @@ func brief(err error) error {
 	if hint == "" && pe.Detail != "" {
 		hint = " (" + firstLine(pe.Detail) + ")"
 	}
-	return &connectError{text: pe.Message + hint, err: err}
+	return &plainError{text: pe.Message + hint, err: err}
 }

@@ -19,6 +19,7 @@ var toolDirs = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/l
 // Tools finds PostgreSQL's programs. A program is asked for its version once.
 type Tools struct {
 	dir   string
+	paths []string       // of the program, where they are known; else nil
 	known map[string]int // major version by path; 0: it doesn't run
 }
 
@@ -96,6 +97,9 @@ func (t *Tools) missing(name string, want int, found []string, why string) error
 
 // candidates are the paths where a program may be, PATH last.
 func (t *Tools) candidates(name string) []string {
+	if t.paths != nil {
+		return t.paths
+	}
 	if t.dir != "" {
 		return []string{filepath.Join(t.dir, name)}
 	}

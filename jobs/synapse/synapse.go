@@ -51,7 +51,7 @@ type Table struct {
 }
 
 // Range is a piece of a table: the rows on pages Lo ≤ page < Hi of its heap.
-// Hi 0 is the whole table.
+// Hi 0 is to the end of the table; with Lo 0, that is the whole table.
 type Range struct {
 	Table int // index into the snapshot's tables
 	Lo    int64
