@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -88,6 +89,9 @@ func document(text []byte) (*yaml.Node, error) {
 var (
 	yamlLine   = regexp.MustCompile(`^line (\d+): (.*)$`)
 	yamlAnchor = regexp.MustCompile(`anchor '[^']*'`)
+	// What the library's parser says, unlike its scanner, is of the line before,
+	// and of where the list or mapping begins.
+	yamlParser = regexp.MustCompile(`^did not find expected (<document start>|node content|'-' indicator|key|',' or '.')`)
 )
 
 // yamlProblem writes YAML's "line 3: …" as path:3: …. What YAML takes for an
@@ -95,10 +99,15 @@ var (
 func yamlProblem(path, text string) string {
 	text = strings.TrimPrefix(strings.Join(strings.Fields(text), " "), "yaml: ")
 	text = yamlAnchor.ReplaceAllString(text, "anchor")
-	if m := yamlLine.FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf("%s:%s: %s", path, m[1], m[2])
+	m := yamlLine.FindStringSubmatch(text)
+	if m == nil {
+		return path + ": " + text
 	}
-	return path + ": " + text
+	line, _ := strconv.Atoi(m[1]) // of digits
+	if yamlParser.MatchString(m[2]) {
+		return fmt.Sprintf("%s:%d: %s, here or below", path, line+1, m[2])
+	}
+	return fmt.Sprintf("%s:%d: %s", path, line, m[2])
 }
 
 // absolute makes the file's paths absolute.

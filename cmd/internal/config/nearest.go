@@ -25,8 +25,12 @@ func DidYouMean(name string, names []string) string {
 
 // nearest is the name that was probably meant, empty if none is near.
 func nearest(name string, among []string) string {
+	const longest = 250 // letters of any name; the search takes their square
+	if len(name) > longest {
+		return ""
+	}
 	best := slices.MinFunc(among, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
-	if distance(name, best) <= max(1, len(name)/3) {
+	if distance(name, best) <= min(max(2, len(name)/3), len(name)/2) {
 		return best
 	}
 	const telling = 4 // letters: fewer are in many names

@@ -44,6 +44,29 @@ func (f *File) YAML() ([]byte, error) {
 	return text.Bytes(), e.Close()
 }
 
+// MarshalYAML keeps lists that are said to be empty, where omitempty would let
+// the defaults' take their place when the file is read again.
+func (h Homeserver) MarshalYAML() (any, error) {
+	type plain Homeserver
+	var n yaml.Node
+	if err := n.Encode(plain(h)); err != nil {
+		return nil, err
+	}
+	sayEmpty(&n, "recipients", h.Recipients)
+	sayEmpty(&n, "identities", h.Identities)
+	return &n, nil
+}
+
+func sayEmpty(n *yaml.Node, key string, list []string) {
+	if list == nil || len(list) > 0 {
+		return
+	}
+	n.Style &^= yaml.FlowStyle // that of {}
+	n.Content = append(n.Content,
+		&yaml.Node{Kind: yaml.ScalarNode, Value: key},
+		&yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle})
+}
+
 // MarshalJSON is the same in JSON.
 func (f *File) MarshalJSON() ([]byte, error) {
 	text, err := f.YAML()

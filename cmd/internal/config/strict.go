@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -80,12 +81,12 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, name string) {
 			continue
 		}
 		if line := seen[key.Value]; line > 0 {
-			r.say(key.Line, "%s is there already, in line %d", key.Value, line)
+			r.say(key.Line, "%s is there already, in line %d", shown(key.Value), line)
 			continue
 		}
 		seen[key.Value] = key.Line
 		if t.Kind() == reflect.Map {
-			r.walk(value, t.Elem(), key.Value)
+			r.walk(value, t.Elem(), shown(key.Value))
 			continue
 		}
 		field, ok := fieldOf(t, key.Value)
@@ -95,9 +96,27 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, name string) {
 		case t == reflect.TypeFor[Database]() && strings.EqualFold(key.Value, "password"):
 			r.say(key.Line, "%s", errPassword)
 		default:
-			r.say(key.Line, "unknown key %s%s%s", key.Value, in(name), DidYouMean(key.Value, keysOf(t)))
+			r.say(key.Line, "unknown key %s%s%s", shown(key.Value), in(name), DidYouMean(key.Value, keysOf(t)))
 		}
 	}
+}
+
+// shown is a key as it is written in an error: one line, not too long, and no
+// secret that was put in a key's place.
+func shown(key string) string {
+	const long = 80
+	switch {
+	case strings.Contains(strings.ToUpper(key), "AGE-SECRET-KEY-") || HasPassword(key):
+		return "(a secret)"
+	case len(key) > long:
+		key = key[:long] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, key)
 }
 
 func in(name string) string {
@@ -112,7 +131,7 @@ func in(name string) string {
 func scalar(t reflect.Type) (tag, kind string) {
 	switch {
 	case isDuration(t):
-		return "!!str", "a length of time, like 72h or 30m"
+		return "!!str", "a length of time in hours or minutes, like 72h or 30m"
 	case t.Kind() == reflect.Bool:
 		return "!!bool", "true or false"
 	case t.Kind() == reflect.Int:
