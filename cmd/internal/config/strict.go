@@ -25,7 +25,7 @@ type problem struct {
 }
 
 func (r *reader) say(line int, format string, args ...any) {
-	r.problems = append(r.problems, problem{line, fmt.Sprintf(format, args...)})
+	r.problems = append(r.problems, problem{line, printable(fmt.Sprintf(format, args...))})
 }
 
 func (r *reader) inOrder() Problems {
@@ -101,8 +101,8 @@ func (r *reader) keys(n *yaml.Node, t reflect.Type, name string) {
 	}
 }
 
-// shown is a key as it is written in an error: one line, not too long, and no
-// secret that was put in a key's place.
+// shown is a key as it is written in an error: not too long, and no secret that
+// was put in a key's place.
 func shown(key string) string {
 	const long = 80
 	switch {
@@ -111,12 +111,17 @@ func shown(key string) string {
 	case len(key) > long:
 		key = key[:long] + "…"
 	}
+	return key
+}
+
+// printable makes one line of a text.
+func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
-	}, key)
+	}, text)
 }
 
 func in(name string) string {
