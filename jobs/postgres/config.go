@@ -193,10 +193,10 @@ func (c *Config) through(g *gulpConn) *Config {
 	d.pg = c.pg.Copy()
 	d.pg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := c.pg.DialFunc(ctx, network, addr)
-		if err != nil {
-			return nil, err
+		if err != nil || g.settled { // then it is for a cancel request
+			return conn, err
 		}
-		*g = gulpConn{Conn: conn} // the last that is dialled is the one that is used
+		g.Conn, g.ready = conn, nil // the last that is dialled is the one that is used
 		return g, nil
 	}
 	return &d

@@ -32,6 +32,7 @@ func openCopier(ctx context.Context, s *Snapshot) (*copier, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw.settled = true
 	pg := c.PgConn()
 	err = executeRaw(ctx, pg, sessionSettings(s.lead.version)+s.lead.importSnapshot())
 	if err == nil {

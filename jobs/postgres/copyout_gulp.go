@@ -32,6 +32,8 @@ type gulpConn struct {
 	ctx   context.Context // of the statement that runs; nil: somebody else's deadlines hold
 	buf   []byte
 	ready []byte // of buf, not yet given out
+
+	settled bool // Conn is the one to keep
 }
 
 // begin reads patiently until end, and fails when ctx ends.
