@@ -135,24 +135,26 @@ func (p *program) print(v any, text string) error {
 	return e.Encode(v)
 }
 
-// confirm asks for the homeserver's name before something is destroyed, unless
-// --yes was given.
+// confirm asks for the homeserver's name on the terminal before something is
+// destroyed, unless --yes was given.
 func (p *program) confirm(ctx context.Context, yes bool, homeserver, what string) error {
 	if yes {
 		return nil
 	}
-	if !p.terminal || !isTerminal(p.in) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil || !isTerminal(p.in) {
 		return app.Usagef("%s: nothing was touched; there is no terminal to ask on, so confirm with --yes", what)
 	}
-	fmt.Fprintf(p.err, "%s. Type the homeserver's name (%s) to go on: ", what, homeserver)
+	defer tty.Close()
+	fmt.Fprintf(tty, "%s. Type the homeserver's name (%s) to go on: ", what, homeserver)
 	answer := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(p.in).ReadString('\n') // nothing read is no answer
+		line, _ := bufio.NewReader(tty).ReadString('\n') // nothing read is no answer
 		answer <- strings.TrimSpace(line)
 	}()
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(p.err)
+		fmt.Fprintln(tty)
 		return hinted{context.Cause(ctx), "nothing was touched"}
 	case line := <-answer:
 		if line != homeserver {
