@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	guideDump = `pg_dump "$DB" | gzip | aws s3 cp --quiet - $B/guide.sql.gz`
-	zstdDump  = `pg_dump -Fc -Z0 "$DB" | zstd -q -T0 -3 | aws s3 cp --quiet - $B/dump.zst`
+	guideDump = `pg_dump "$DB" | gzip | aws --endpoint-url "$ENDPOINT" s3 cp --only-show-errors - $B/guide.sql.gz`
+	zstdDump  = `pg_dump -Fc -Z0 "$DB" | zstd -q -T0 -3 | aws --endpoint-url "$ENDPOINT" s3 cp --only-show-errors - $B/dump.zst`
 	ourBackup = `"$SM" backup --output json`
 	ourInit   = `"$SM" init --output json`
 )

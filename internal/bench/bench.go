@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/synapse-maint/synapse-maint/internal/testbed"
@@ -65,9 +66,11 @@ func (b *bench) close() {
 // env is what every command gets: S3's address and credentials, and the
 // PostgreSQL programs of the server's own version first in PATH.
 func (b *bench) env(database string) []string {
-	env := append(os.Environ(), b.s3.Env()...)
+	// An empty profile is none to the SDK, and an unknown one to the aws program.
+	env := slices.DeleteFunc(append(os.Environ(), b.s3.Env()...), func(v string) bool { return v == "AWS_PROFILE=" })
 	return append(env,
-		"PATH="+b.pg.BinDir()+":"+os.Getenv("PATH"),
+		"PATH="+b.pg.BinDir()+":/usr/bin:/bin:"+os.Getenv("PATH"), // peers as Debian packages them
+		"ENDPOINT="+b.s3.Endpoint(),
 		"DB="+b.pg.URL(database),
 		"SM="+b.program,
 		"B=s3://"+b.bucket,

@@ -27,7 +27,7 @@ func (b *bench) big(ctx context.Context) error {
 	if _, _, err := timed(ctx, b.env("big"), fmt.Sprintf(`psql -X -q -v ON_ERROR_STOP=1 -d "$DB" <<'SQL'
 		CREATE TABLE big (id bigint, room_id text, type text, state_key text, event_id text);
 		INSERT INTO big SELECT i, '!room' || i %% 20 || ':matrix.example.com', 'm.room.member',
-			'@user' || (i * 7919) %% 6000 || ':hs' || i %% 300 || '.example.org', '$' || encode(sha256(i::text::bytea), 'base64')
+			'@user' || (i * 7919::bigint) %% 6000 || ':hs' || i %% 300 || '.example.org', '$' || encode(sha256(i::text::bytea), 'base64')
 		FROM generate_series(1, %[1]d) i;
 		ALTER TABLE big ADD PRIMARY KEY (id);
 		CREATE INDEX ON big (room_id, id);
