@@ -23,9 +23,11 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	harden()
-	ctx, stop := interruptible(context.Background())
-	defer stop()
 	p := newProgram(os.Stdin, os.Stdout, os.Stderr)
+	ctx, stop := interruptible(context.Background(), func() {
+		fmt.Fprintln(p.err, "synapse-maint: stopping in order; the next interrupt kills")
+	})
+	defer stop()
 	err := p.command().ExecuteContext(ctx)
 	p.report.Stop()
 	code := exitCode(ctx, err)
@@ -55,7 +57,7 @@ var errInterrupted = errors.New("interrupted")
 
 // interruptible returns a context that the first signal ends. The second kills
 // as if there was no program to mind.
-func interruptible(ctx context.Context) (context.Context, func()) {
+func interruptible(ctx context.Context, told func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
@@ -68,6 +70,7 @@ func interruptible(ctx context.Context) (context.Context, func()) {
 		case <-got:
 			signal.Stop(got)
 			cancel(errInterrupted)
+			told()
 		case <-ctx.Done():
 		}
 	}()
