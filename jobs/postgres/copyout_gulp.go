@@ -18,10 +18,12 @@ const gulp = 256 << 10
 // The server sends 8 KiB at a time, and a reader that is woken for each costs
 // more than the copy itself. So the kernel is asked to wake it only when
 // lowWater bytes are there (SO_RCVLOWAT, which Unix sockets ignore), and the
-// last ones of a range are fetched when nothing more came for a moment.
+// last ones of a range are fetched when nothing more came for a moment. Answers
+// that are short, as most statements' are, must not wait for that moment.
 const (
 	lowWater   = 128 << 10
-	patience   = 2 * time.Millisecond
+	short      = 256 << 10
+	patience   = time.Millisecond
 	patientMax = 32 * time.Millisecond // where the server is busy with something else
 )
 
@@ -33,15 +35,28 @@ type gulpConn struct {
 	buf   []byte
 	ready []byte // of buf, not yet given out
 
+	got     int  // bytes, since begin
+	low     bool // the kernel waits for lowWater bytes
 	settled bool // Conn is the one to keep
 }
 
-// begin reads patiently until end, and fails when ctx ends.
+// begin is called before a statement. Reads fail when ctx ends.
 func (g *gulpConn) begin(ctx context.Context) {
-	if g.ctx == nil {
-		lowat(g.Conn, lowWater)
+	g.ctx, g.got = ctx, 0
+	g.wake(false)
+}
+
+// wake sets how many bytes the kernel waits for.
+func (g *gulpConn) wake(low bool) {
+	if g.low == low {
+		return
 	}
-	g.ctx = ctx
+	g.low = low
+	if low {
+		lowat(g.Conn, lowWater)
+	} else {
+		lowat(g.Conn, 1)
+	}
 }
 
 // Read implements [net.Conn].
@@ -68,12 +83,14 @@ func (g *gulpConn) read(p []byte) (int, error) {
 	if g.ctx == nil {
 		return g.Conn.Read(p)
 	}
+	g.wake(g.got >= short)
 	for wait := patience; ; wait = min(2*wait, patientMax) {
 		if g.ctx.Err() != nil {
 			return 0, context.Cause(g.ctx)
 		}
 		_ = g.Conn.SetReadDeadline(time.Now().Add(wait)) // fails where the connection is closed, and then Read does
 		n, err := g.Conn.Read(p)
+		g.got += n
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
