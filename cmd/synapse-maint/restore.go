@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -139,7 +140,7 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 	}
 	standing, serr := restore.Status(run, nil)
 	if serr != nil {
-		return hinted{err, serr.Error()}
+		return cmp.Or(err, serr)
 	}
 	if perr := p.print(restored{Plan: plan, State: run.State, Error: run.Error, Status: &standing, Steps: run.Steps}, standing.String()); perr != nil {
 		return perr
