@@ -27,7 +27,12 @@ func (a *Archive) Find(ctx context.Context, at string) (Point, error) {
 		return Point{}, err
 	}
 	p := points[n : n+1 : n+1]
-	if err := a.readPoint(ctx, &p[0]); err != nil {
+	if _, byTime := parseTime(at); byTime || newest(at) {
+		err = a.readSecond(ctx, points[:n+1])
+	} else {
+		err = a.readPoint(ctx, &p[0])
+	}
+	if err != nil {
 		return Point{}, err
 	}
 	if p[0].Err != nil {
@@ -40,10 +45,28 @@ func (a *Archive) Find(ctx context.Context, at string) (Point, error) {
 	return p[0], a.fillVerified(ctx, p)
 }
 
+func newest(at string) bool { return at == "latest" || at == "" }
+
+// readSecond reads the last point and all of the same second, and puts the
+// newest of them last.
+func (a *Archive) readSecond(ctx context.Context, points []Point) error {
+	first := len(points) - 1
+	for first > 0 && points[first-1].Taken.Equal(points[len(points)-1].Taken) {
+		first--
+	}
+	for i := first; i < len(points); i++ {
+		if err := a.readPoint(ctx, &points[i]); err != nil {
+			return err
+		}
+	}
+	sortPoints(points[first:])
+	return nil
+}
+
 // choose returns the number of the point that at names. points are in order of
 // time, and not empty.
 func choose(points []Point, at string) (int, error) {
-	if at == "latest" || at == "" {
+	if newest(at) {
 		return len(points) - 1, nil
 	}
 	if t, ok := parseTime(at); ok {

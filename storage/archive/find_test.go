@@ -118,3 +118,28 @@ func mapKeys(all map[string][]byte, prefix string) func(func(string) bool) {
 		}
 	}
 }
+
+// TestLatestOfOneSecond: names tell points apart to the second, and which of
+// two is the newer one must not depend on their hashes.
+func TestLatestOfOneSecond(t *testing.T) {
+	t.Parallel()
+	a := plainArchive(t, mem.New())
+	var ids []string
+	for i := range 8 {
+		id, err := take(t, a, newFixture(5+uint64(i)), night.Add(time.Duration(i)*100*time.Millisecond))
+		ok(t, err)
+		ids = append(ids, id)
+	}
+	for _, at := range []string{"latest", night.Format(time.RFC3339), night.Format("20060102T150405Z")} {
+		if p, err := a.Find(t.Context(), at); err != nil || p.ID != ids[7] {
+			t.Errorf("%s: %s, %v, not %s", at, p.ID, err, ids[7])
+		}
+	}
+	points, err := a.Points(t.Context())
+	ok(t, err)
+	for i, p := range points {
+		if p.ID != ids[i] {
+			t.Errorf("listed as number %d: %s, not %s", i, p.ID, ids[i])
+		}
+	}
+}

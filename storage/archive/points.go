@@ -1,11 +1,13 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,10 +142,30 @@ func (a *Archive) Points(ctx context.Context) ([]Point, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	sortPoints(points)
 	return points, a.fillVerified(ctx, points)
 }
 
-// listPoints lists them without reading them, newest last.
+// sortPoints orders points that were read: names tell them apart to the second,
+// manifests further. One that can't be read is the last of its second.
+func sortPoints(points []Point) {
+	slices.SortStableFunc(points, func(a, b Point) int {
+		if s, t := a.Taken.Truncate(time.Second), b.Taken.Truncate(time.Second); s.Equal(t) && (a.Err == nil) != (b.Err == nil) {
+			return cmp.Compare(damagedLast(a), damagedLast(b))
+		}
+		return a.Taken.Compare(b.Taken)
+	})
+}
+
+func damagedLast(p Point) int {
+	if p.Err != nil {
+		return 1
+	}
+	return 0
+}
+
+// listPoints lists them without reading them, newest last; those of the same
+// second in no order.
 func (a *Archive) listPoints(ctx context.Context) ([]Point, error) {
 	var points []Point
 	for o, err := range a.store.List(ctx, pointPrefix) {
