@@ -12,10 +12,13 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 )
 
-// maxChunk bounds a chunk, in bytes. A worker's memory is a chunk and a gulp.
-const maxChunk = 32 << 20
+// maxChunk bounds a chunk, in bytes. A worker's memory is a chunk and a gulp;
+// and a load, which fetches ahead, holds up to five of them a fetch, compressed
+// or not: with 32 MiB, what an archive allows, a few rows of 300 MB took 560 MiB.
+// Most ranges (8 MiB of heap) still are one chunk or two.
+const maxChunk = 8 << 20
 
-// CopyOut yields the rows of a range, in chunks of at most 32 MiB that end with
+// CopyOut yields the rows of a range, in chunks of at most 8 MiB that end with
 // a row; only a row that is longer is cut ([synapse.Chunk.Open]). The same rows
 // make the same chunks. An error may come after chunks: then these are
 // worthless, and the range can be copied again if the snapshot still lives.

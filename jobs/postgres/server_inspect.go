@@ -111,13 +111,18 @@ func (i *inspector) databases(ctx context.Context) error {
 	return i.filled(ctx)
 }
 
-// sessions lists who is on the live database. Only a swap minds.
+// sessions lists who is on the live database. A load beside it does not mind.
 func (i *inspector) sessions(ctx context.Context) error {
+	minds := i.q.Mode != synapse.ModeBeside && !i.q.Terminate
+	look := sessions
+	if minds {
+		look = func(ctx context.Context, c *pgx.Conn, oid uint32) ([]synapse.Session, error) { return lasting(ctx, c, oid) }
+	}
 	var err error
-	if i.in.Sessions, err = sessions(ctx, i.c, i.live.OID); err != nil {
+	if i.in.Sessions, err = look(ctx, i.c, i.live.OID); err != nil {
 		return err
 	}
-	if i.q.Mode != synapse.ModeBeside && len(i.in.Sessions) > 0 && !i.q.Terminate {
+	if minds && len(i.in.Sessions) > 0 {
 		i.problem("database %s is in use by %s: stop Synapse, or let its sessions be ended with --terminate-sessions", i.live.Name, describe(i.in.Sessions))
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
@@ -34,6 +35,28 @@ func sessions(ctx context.Context, c *pgx.Conn, oid uint32) ([]synapse.Session, 
 		return nil, fmt.Errorf("list the sessions: %w", err)
 	}
 	return list, nil
+}
+
+// lasting lists the sessions that stay on databases. It looks again for two
+// seconds while there are any: the server takes a moment to see that a session
+// has ended, and who has just stopped Synapse goes on at once.
+func lasting(ctx context.Context, c *pgx.Conn, oids ...uint32) ([]synapse.Session, error) {
+	for tries := 40; ; tries-- {
+		var list []synapse.Session
+		for _, oid := range oids {
+			on, err := sessions(ctx, c, oid)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, on...)
+		}
+		if len(list) == 0 || tries == 0 {
+			return list, nil
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // describe names sessions in a line.

@@ -18,7 +18,7 @@ func TestARowOf40MBSpansChunks(t *testing.T) {
 	s := snap(t, p, dsn)
 	var got collected
 	must(t, s.CopyOut(t.Context(), rangeOf(t, s, "long"), got.emit))
-	if fmt.Sprint(got.rows, got.open) != "[1 0 2] [false true false]" {
+	if fmt.Sprint(got.rows, got.open) != "[1 0 0 0 0 2] [false true true true true false]" {
 		t.Errorf("rows %v, open %v", got.rows, got.open)
 	}
 	if want := "1\ta\n2\t" + strings.Repeat("0123456789", 4000000) + "\n3\tc\n"; strings.Join(got.data, "") != want {

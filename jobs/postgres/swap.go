@@ -125,29 +125,13 @@ func rename(from, to string) string {
 	return "ALTER DATABASE " + quote(from) + " RENAME TO " + quote(to)
 }
 
-// mustBeUnused refuses while there are sessions on either database. It looks
-// again for a while: the server takes a moment to see that a session has ended,
-// our own of the checks and the plan included.
+// mustBeUnused refuses while there are sessions on either database.
 func mustBeUnused(ctx context.Context, c *pgx.Conn, sw synapse.Swap) error {
-	for tries := 20; ; tries-- {
-		var list []synapse.Session
-		for _, oid := range []uint32{sw.OldOID, sw.NewOID} {
-			on, err := sessions(ctx, c, oid)
-			if err != nil {
-				return err
-			}
-			list = append(list, on...)
-		}
-		if len(list) == 0 {
-			return nil
-		}
-		if tries == 0 {
-			return fmt.Errorf("swap %s: in use by %s; stop them or allow their sessions to be ended; nothing was renamed", sw.Live, describe(list))
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
+	list, err := lasting(ctx, c, sw.OldOID, sw.NewOID)
+	if err == nil && len(list) > 0 {
+		err = fmt.Errorf("swap %s: in use by %s; stop them or allow their sessions to be ended; nothing was renamed", sw.Live, describe(list))
 	}
+	return err
 }
 
 // renameAll runs the statements in one transaction. RENAME takes the database's
