@@ -1,0 +1,241 @@
+package endtoend
+
+import (
+	"encoding/binary"
+	"io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const randomKills = 20
+
+// seed of the random instants: a failure can be had again, as far as processes
+// allow.
+const seed = 20261125
+
+// instants are random, but the same ones in every test, spread over a duration.
+func instants(over time.Duration) []time.Duration {
+	r := rand.New(rand.NewPCG(seed, 1))
+	all := make([]time.Duration, randomKills)
+	for i := range all {
+		part := over / randomKills
+		all[i] = time.Duration(i)*part + time.Duration(r.Int64N(int64(part)))
+	}
+	return all
+}
+
+// killAfter kills the program after a while. It returns false if that ended
+// before.
+func (w *world) killAfter(d time.Duration, args ...string) bool {
+	w.t.Helper()
+	p := w.start(args...)
+	timer := time.AfterFunc(d, func() { _ = p.Process.Kill() }) // it may have ended
+	defer timer.Stop()
+	return w.killed(p)
+}
+
+// killed waits for the program, which has to be killed or to succeed.
+func (w *world) killed(p *process) bool {
+	w.t.Helper()
+	code := w.end(p)
+	status, _ := p.ProcessState.Sys().(syscall.WaitStatus)
+	if code != exitDone && status.Signal() != syscall.SIGKILL {
+		w.t.Errorf("%v: ended with %d before it was killed: %s", p.Args[1:], code, p.err.String())
+	}
+	return code != exitDone
+}
+
+// killAtWrite kills the program when it writes for the nth time below the
+// folders of the store: when it has made the file, and again when it has given
+// it its name. Before and after each step the journal is written. It returns
+// false if the program wrote less, and where it was killed.
+func (w *world) killAtWrite(n int, folders []string, args ...string) (where string, died bool) {
+	w.t.Helper()
+	events := w.watchWrites(folders)
+	p := w.start(args...)
+	ended := make(chan struct{})
+	killed := make(chan string, 1)
+	go func() {
+		defer close(killed)
+		for i := 1; ; i++ {
+			name := events.next(ended)
+			if name == "" {
+				return
+			}
+			if i == n {
+				_ = p.Process.Kill() // it may have ended
+				killed <- name
+				return
+			}
+		}
+	}()
+	died = w.killed(p)
+	close(ended)
+	return <-killed, died
+}
+
+// writes are the kernel's news of files in folders.
+type writes struct {
+	fd     int
+	folder map[int32]string
+	names  []string // read, not yet asked for
+}
+
+// watchWrites watches folders of the homeserver's archive, with those below.
+func (w *world) watchWrites(folders []string) *writes {
+	w.t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	w.ok(err)
+	w.t.Cleanup(func() { _ = unix.Close(fd) })
+	e := &writes{fd: fd, folder: map[int32]string{}}
+	root := filepath.Join(w.folder, homeserver)
+	for _, f := range folders {
+		w.ok(filepath.WalkDir(filepath.Join(root, f), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return err
+			}
+			wd, err := unix.InotifyAddWatch(fd, path, unix.IN_CREATE|unix.IN_MOVED_TO)
+			e.folder[int32(wd)], _ = filepath.Rel(root, path)
+			return err
+		}))
+	}
+	return e
+}
+
+// next waits for a file. It returns "" when stop is closed.
+func (e *writes) next(stop <-chan struct{}) string {
+	const poll = 20 // milliseconds until it looks at stop
+	buf := make([]byte, 64<<10)
+	for len(e.names) == 0 {
+		select {
+		case <-stop:
+			return ""
+		default:
+		}
+		ready := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(ready, poll); n < 1 || err != nil {
+			continue
+		}
+		n, err := unix.Read(e.fd, buf)
+		if err != nil {
+			continue
+		}
+		e.parse(buf[:n])
+	}
+	name := e.names[0]
+	e.names = e.names[1:]
+	return name
+}
+
+// parse reads struct inotify_event of inotify(7).
+func (e *writes) parse(b []byte) {
+	for len(b) >= unix.SizeofInotifyEvent {
+		wd := int32(binary.NativeEndian.Uint32(b))
+		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
+		name := strings.TrimRight(string(b[unix.SizeofInotifyEvent:size]), "\x00")
+		e.names = append(e.names, filepath.Join(e.folder[wd], name))
+		b = b[size:]
+	}
+}
+
+// duration is how long an undisturbed run takes.
+func (w *world) duration(args ...string) time.Duration {
+	w.t.Helper()
+	began := time.Now()
+	w.done(args...)
+	return time.Since(began)
+}
+
+// killTest runs a test for each write of the program to folders of the store,
+// then for each random instant. Each begins with what prepare does.
+func (w *world) killTest(folders []string, prepare func(), after func(where string, died bool), args ...string) {
+	w.t.Helper()
+	prepare()
+	whole := w.duration(args...)
+	after("undisturbed", false)
+	for n := 1; ; n++ {
+		prepare()
+		where, died := w.killAtWrite(n, folders, args...)
+		after(where, died)
+		if where == "" {
+			if n == 1 {
+				w.t.Errorf("nothing was written below %v", folders)
+			}
+			w.t.Logf("killed at %d writes", n-1)
+			break
+		}
+		if w.t.Failed() {
+			w.t.Fatalf("killed at write %d, %s", n, where)
+		}
+	}
+	deaths := 0
+	for _, at := range instants(whole) {
+		prepare()
+		died := w.killAfter(at, args...)
+		after("after "+at.String(), died)
+		if died {
+			deaths++
+		}
+		if w.t.Failed() {
+			w.t.Fatalf("killed after %s of %s", at, whole)
+		}
+	}
+	if deaths < randomKills/2 {
+		w.t.Errorf("only %d of %d instants were within a run of %s", deaths, randomKills, whole)
+	}
+}
+
+// A backup that was killed at any instant leaves no point that does not
+// restore, no lock, and nothing that is in the next one's way.
+func TestAKilledBackupLeavesNoBrokenPointAndNoLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.done("backup") // makes the folders
+	want := w.fingerprint(w.name)
+	n := 0
+	w.killTest([]string{"journal", "locks", "index", "points"},
+		func() { w.sql(w.name, `INSERT INTO users (name, creation_ts) SELECT '@killed' || count(*) || ':hs', 1 FROM users`) },
+		func(where string, died bool) {
+			before := w.points()
+			if where == "" || !died {
+				return
+			}
+			if n++; n%3 == 0 {
+				w.done("verify", "--read-data")
+			}
+			out := w.start("--log-level", "warn", "backup")
+			if code := w.end(out); code != exitDone {
+				t.Errorf("the next backup: exit code %d: %s", code, out.err.String())
+			}
+			if now := w.points(); len(now) != len(before)+1 {
+				t.Errorf("%d points, then %d", len(before), len(now))
+			}
+		}, "backup")
+	w.done("verify", "--read-data")
+	w.oldestAndNewestRestore(want)
+}
+
+// oldestAndNewestRestore compares what points give with what was in the
+// database.
+func (w *world) oldestAndNewestRestore(oldest string) {
+	w.t.Helper()
+	points := w.points()
+	for i, point := range []string{points[0], points[len(points)/2], points[len(points)-1]} {
+		target := w.name + "_beside"
+		w.done(w.restore("--mode", "beside", "--target-database", target, "--at", point)...)
+		got := w.fingerprint(target)
+		if want := w.fingerprint(w.name); i == 2 && got != want {
+			w.t.Errorf("the newest: %s, want %s", got, want)
+		}
+		if i == 0 && got != oldest {
+			w.t.Errorf("the oldest: %s, want %s", got, oldest)
+		}
+		w.sql("postgres", "DROP DATABASE "+target)
+	}
+}
