@@ -71,10 +71,26 @@ func (j *Job) survey(ctx context.Context, run *jobs.Run, b *Blueprint) error {
 		b.Problems = append(b.Problems, fmt.Sprintf(
 			"database %s, which this run loaded, is gone: drop the run (restore drop %s) and restore afresh", made.Database, b.Run))
 	}
+	j.surveyLocale(b)
 	if j.Mode == synapse.ModeInPlace {
 		j.surveyInPlace(b)
 	}
 	return nil
+}
+
+// surveyLocale says before the load, not after it, that Synapse refuses to start
+// on any locale but C: the database comes back in the one that it had.
+func (j *Job) surveyLocale(b *Blueprint) {
+	d := j.dump
+	if d.Schema == nil || d.Collate == "C" && d.CType == "C" {
+		return
+	}
+	text := fmt.Sprintf("the point's database has the locale %s, with which Synapse refuses to start unless its allow_unsafe_locale is set", d.Collate)
+	if j.Mode == synapse.ModeBeside || j.Force {
+		b.Warnings = append(b.Warnings, text)
+		return
+	}
+	b.Problems = append(b.Problems, text+": restore with --mode beside, or with --force if it is set")
 }
 
 // surveyInPlace judges the space: what the live database occupies will be free.

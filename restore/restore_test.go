@@ -213,6 +213,21 @@ func TestWrongCollationIsRefused(t *testing.T) {
 	w.same(o.Target, before)
 }
 
+func TestALocaleThatSynapseRefusesIsRefusedBeforeTheLoad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.fingerprint(w.live)
+	var info synapse.Database
+	w.ok(json.Unmarshal(w.point.Manifest.Database.Info, &info))
+	info.Collate, info.CType, info.Schema = "C.UTF-8", "C.UTF-8", &synapse.Schema{Version: 94, Compat: 84}
+	raw, err := json.Marshal(info)
+	w.ok(err)
+	w.point.Manifest.Database.Info = raw
+	_, err = w.restore(w.options(synapse.ModeSwap))
+	want(t, err, "restore refused, nothing was touched", "C.UTF-8", "allow_unsafe_locale")
+	w.same(w.live, before)
+}
+
 func TestAnOlderServerIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
