@@ -116,7 +116,9 @@ func (i *inspector) sessions(ctx context.Context) error {
 	minds := i.q.Mode != synapse.ModeBeside && !i.q.Terminate
 	look := sessions
 	if minds {
-		look = func(ctx context.Context, c *pgx.Conn, oid uint32) ([]synapse.Session, error) { return lasting(ctx, c, oid) }
+		look = func(ctx context.Context, c *pgx.Conn, oid uint32) ([]synapse.Session, error) {
+			return lasting(ctx, c, oid)
+		}
 	}
 	var err error
 	if i.in.Sessions, err = look(ctx, i.c, i.live.OID); err != nil {
