@@ -174,11 +174,10 @@ func (s *Server) Drop(ctx context.Context, name string, oid uint32) error {
 	if r.Name != name || !made && !strings.Contains(name, asideInfix) {
 		return fmt.Errorf("drop database %s: the database with OID %d is called %s and no restore made it or put it aside; nothing was dropped", name, oid, r.Name)
 	}
-	force := " WITH (FORCE)" // since 13
-	if !made {
-		force = "" // the old live database: never under somebody's feet
-	}
-	if err := execute(ctx, c, "DROP DATABASE IF EXISTS "+quote(name)+force); err != nil {
+	// One that was live, be it the result of an earlier restore, never goes from
+	// under somebody's feet.
+	end := made && !strings.Contains(name, asideInfix)
+	if err := s.dropDatabase(ctx, c, r, end); err != nil {
 		return fmt.Errorf("drop database %s: %w", name, err)
 	}
 	return nil

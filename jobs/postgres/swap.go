@@ -139,18 +139,11 @@ func mustBeUnused(ctx context.Context, c *pgx.Conn, sw synapse.Swap) error {
 // sessions that are there: meanwhile, a second session ends them.
 func (s *Server) renameAll(ctx context.Context, c *pgx.Conn, sw synapse.Swap, terminate bool, statements []string) error {
 	if terminate {
-		k, err := s.admin(ctx, sw.Live, sw.NewName, sw.OldName)
+		stop, err := s.ending(ctx, []string{sw.Live, sw.NewName, sw.OldName}, sw.OldOID, sw.NewOID)
 		if err != nil {
 			return err
 		}
-		kctx, cancel := context.WithCancel(ctx)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			defer func() { _ = k.Close(context.WithoutCancel(ctx)) }()
-			endSessions(kctx, k, sw.OldOID, sw.NewOID)
-		}()
-		defer func() { cancel(); <-done }()
+		defer stop()
 	}
 	err := execute(ctx, c, "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '30s'; "+strings.Join(statements, "; ")+"; COMMIT")
 	var pe *pgconn.PgError
@@ -160,14 +153,31 @@ func (s *Server) renameAll(ctx context.Context, c *pgx.Conn, sw synapse.Swap, te
 	return err
 }
 
+// ending ends the sessions on databases in a session of its own, until stop is
+// called.
+func (s *Server) ending(ctx context.Context, names []string, oids ...uint32) (stop func(), err error) {
+	c, err := s.admin(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	kctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
+		endSessions(kctx, c, oids...)
+	}()
+	return func() { cancel(); <-done }, nil
+}
+
 // endSessions ends the sessions on the databases, again and again until ctx
-// ends: until the rename holds its lock, new ones can come.
+// ends: until the rename or the drop holds its lock, new ones can come.
 func endSessions(ctx context.Context, c *pgx.Conn, oids ...uint32) {
 	for {
 		_, err := c.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
 			WHERE datid = ANY($1) AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'`, oids)
 		if err != nil || pause(ctx, 20*time.Millisecond) != nil {
-			return // the rename will say what holds it up
+			return // what waits for the end of the sessions will say what holds it up
 		}
 	}
 }

@@ -243,6 +243,26 @@ func TestDropTakesOnlyWhatARestoreMade(t *testing.T) {
 	must(t, s.Drop(t.Context(), "drop_mine", oid))
 }
 
+// The rows that a load wrote bring autovacuum. Its workers end for a drop, but
+// not for one WITH (FORCE) of a role that is no superuser.
+func TestAutovacuumIsNotInTheWayOfADrop(t *testing.T) {
+	t.Parallel()
+	p, err := testbed.StartPostgres(t.Context(), testbed.PGOptions{Settings: map[string]string{
+		"autovacuum_naptime": "1s", "autovacuum_vacuum_cost_delay": "100ms", "autovacuum_vacuum_cost_limit": "1", "autovacuum_vacuum_threshold": "0",
+	}})
+	must(t, err)
+	t.Cleanup(p.Close)
+	s := NewServer(config(t, p.SynapseURL("postgres")), Options{BinDir: p.BinDir()})
+	oid, err := s.Create(t.Context(), "run-1", "vacuumed", synapse.Database{Encoding: "UTF8", Collate: "C", CType: "C"}, "")
+	must(t, err)
+	must(t, p.Exec(t.Context(), "vacuumed", "CREATE TABLE t AS SELECT i FROM generate_series(1, 100000) i"))
+	must(t, p.Exec(t.Context(), "vacuumed", "DELETE FROM t"))
+	must(t, p.Exec(t.Context(), "postgres", `DO $$BEGIN FOR i IN 1..1500 LOOP
+		IF EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' AND datname = 'vacuumed') THEN RETURN; END IF;
+		PERFORM pg_sleep(0.02), pg_stat_clear_snapshot(); END LOOP; RAISE 'autovacuum does not come'; END$$`))
+	must(t, s.Drop(t.Context(), "vacuumed", oid))
+}
+
 func TestAsideNameFits(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", 31)

@@ -27,11 +27,7 @@ func (s *Server) Vacate(ctx context.Context, name string, oid uint32, terminate 
 	if r.Name != name {
 		return fmt.Errorf("drop the live database %s: the database with OID %d is called %s now; nothing was dropped", name, oid, r.Name)
 	}
-	sql := "DROP DATABASE " + quote(name)
-	if terminate {
-		sql += " WITH (FORCE)" // since 13
-	}
-	err = execute(ctx, c, sql)
+	err = s.dropDatabase(ctx, c, r, terminate)
 	var said *pgconn.PgError
 	if errors.As(err, &said) && said.Code == "55006" && !terminate { // object_in_use
 		return fmt.Errorf("drop the live database %s: sessions hold it; stop Synapse, or end them with --terminate-sessions; nothing was dropped", name)
@@ -40,6 +36,21 @@ func (s *Server) Vacate(ctx context.Context, name string, oid uint32, terminate 
 		return fmt.Errorf("drop the live database %s: %w", name, err)
 	}
 	return nil
+}
+
+// dropDatabase drops a database, and ends the sessions on it if end is set.
+// DROP waits 5 s for them, and ends autovacuum's workers itself. WITH (FORCE)
+// doesn't: to a role that is no superuser it refuses the drop while there is
+// one, as often is the case soon after a load.
+func (s *Server) dropDatabase(ctx context.Context, c *pgx.Conn, r row, end bool) error {
+	if end {
+		stop, err := s.ending(ctx, []string{r.Name}, r.OID)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	return execute(ctx, c, "DROP DATABASE IF EXISTS "+quote(r.Name))
 }
 
 // Databases lists the databases that one can connect to, by name, with the runs
