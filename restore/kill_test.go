@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -131,7 +132,9 @@ func (w *world) killAt(mode synapse.Mode, at int, old string) (died bool) {
 	w.liveIsWhole(mode, before, m.where)
 
 	w.now = w.now.Add(time.Second)
-	again, err := w.restore(w.options(mode))
+	resume := w.options(mode)
+	resume.ConfirmedDrop = slices.Contains(w.databases(), w.live) // nobody is asked about one that is gone
+	again, err := w.restore(resume)
 	if err != nil {
 		w.t.Fatalf("resume after death at %d (%s): %v", at, m.where, err)
 	}

@@ -20,7 +20,8 @@ func (j *Job) steps(run *jobs.Run, b *Blueprint) []jobs.Step {
 	}
 	steps := []jobs.Step{{Name: prepare, Do: func(ctx context.Context) (any, error) { return j.prepare(ctx, b) }}}
 	if j.Mode == synapse.ModeInPlace {
-		steps = append(steps, step(rehearse, j.rehearse), step(vacate, j.vacate))
+		drop := func(ctx context.Context, run *jobs.Run) (any, error) { return j.vacate(ctx, run, b) }
+		steps = append(steps, step(rehearse, j.rehearse), step(vacate, drop))
 	}
 	steps = append(steps, step(create, j.create), step(load, j.load), step(check, j.check))
 	if j.Mode != synapse.ModeBeside {
@@ -101,13 +102,14 @@ func withoutEmptiness(bad []synapse.Finding) []synapse.Finding {
 	})
 }
 
-// vacate drops the live database: the point of no return of mode in-place.
-func (j *Job) vacate(ctx context.Context, run *jobs.Run) (any, error) {
+// vacate drops the live database: the point of no return of mode in-place. An
+// attempt that was killed after the drop has nothing left to be confirmed.
+func (j *Job) vacate(ctx context.Context, run *jobs.Run, b *Blueprint) (any, error) {
 	plan, err := must[prepared](run, prepare)
 	if err != nil || plan.LiveOID == 0 {
 		return nil, err
 	}
-	if !j.ConfirmedDrop {
+	if b.Server.LiveExists && !j.ConfirmedDrop {
 		return nil, fmt.Errorf("drop the live database %s: not confirmed", j.Live)
 	}
 	return created{Database: j.Live, OID: plan.LiveOID}, j.Server.Vacate(ctx, j.Live, plan.LiveOID, j.Terminate)
