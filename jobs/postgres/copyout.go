@@ -108,6 +108,10 @@ func (s *Snapshot) cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	var taker *takerError
+	if errors.As(err, &taker) {
+		return taker.error
+	}
 	var pe *pgconn.PgError
 	var ne net.Error
 	gone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &ne)

@@ -95,5 +95,15 @@ func (c *cutter) flush() error {
 	}
 	err := c.emit(synapse.Chunk{Data: c.buf, Rows: c.rows, Open: c.mid})
 	c.buf, c.rows = c.buf[:0], 0
-	return err
+	if err != nil {
+		return &takerError{err}
+	}
+	return nil
 }
+
+// takerError is an error of whoever takes the chunks. It comes back through the
+// connection's own code, and must not be taken for one of the connection's: a
+// full disk or a store's network looks like it.
+type takerError struct{ error }
+
+func (e *takerError) Unwrap() error { return e.error }

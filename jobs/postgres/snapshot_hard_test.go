@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/synapse-maint/synapse-maint/internal/testbed"
@@ -240,8 +241,9 @@ func TestCancelEndsACopyAndItsQuery(t *testing.T) {
 	if !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
-	own := errors.New("no space")
-	if err := s.CopyOut(t.Context(), rangeOf(t, s, "t"), func(synapse.Chunk) error { return own }); !errors.Is(err, own) {
+	full := fmt.Errorf("put a pack: %w", syscall.ENOSPC) // to errors.As, a net.Error like that of a lost connection
+	err = s.CopyOut(t.Context(), rangeOf(t, s, "t"), func(synapse.Chunk) error { return full })
+	if !errors.Is(err, full) || strings.Contains(err.Error(), "connection") {
 		t.Errorf("got %v", err)
 	}
 	waitFor(t, connected(t, parsed(t, dsn)), "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'synapse-maint' AND pid <> pg_backend_pid()")
