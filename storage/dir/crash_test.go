@@ -159,7 +159,7 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	want := "put " + folder + "/a/fits: no space left on device: free some space there or prune the archive\n"
+	want := "put " + folder + "/a/fits: no space left on device: free some space there\n"
 	if string(out) != want {
 		t.Errorf("error is %q, want %q", out, want)
 	}

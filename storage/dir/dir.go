@@ -180,7 +180,7 @@ func (s *Store) fail(op, key string, err error) error {
 	hint := ""
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		hint = ": free some space there or prune the archive"
+		hint = ": free some space there"
 	case errors.Is(err, fs.ErrPermission):
 		hint = ": the folder belongs to another user or is read-only"
 	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR):
