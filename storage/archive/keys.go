@@ -26,6 +26,7 @@ type keyring struct {
 	hashKey []byte
 	locked  error // why metadata can't be read; nil if it can
 	opens   bool  // whether keys has a recipient's identity: blobs can be read
+	others  bool  // whether keys has any but the job's: somebody brought one
 	names   string
 	server  string
 }
@@ -151,6 +152,10 @@ func newKeyring(c config, keys []age.Identity) (keyring, error) {
 		r, err := recipientOf(id)
 		return err == nil && slices.Contains(c.Encryption.Recipients, r)
 	})
+	k.others = slices.ContainsFunc(keys, func(id age.Identity) bool {
+		r, err := recipientOf(id)
+		return err != nil || r != c.Encryption.Job
+	})
 	r, err := age.Decrypt(armor.NewReader(strings.NewReader(c.Encryption.HashKey)), keys...)
 	var no *age.NoIdentityMatchError
 	if errors.As(err, &no) {
@@ -168,7 +173,7 @@ func newKeyring(c config, keys []age.Identity) (keyring, error) {
 
 // noKey is the one line that says what is encrypted to whom, and what to do.
 func (k *keyring) noKey(what string) error {
-	if len(k.keys) == 0 {
+	if !k.others {
 		return fmt.Errorf("%s of %s is encrypted to %s: %w; give one with --identity FILE", what, k.server, k.names, ErrNoKey)
 	}
 	return fmt.Errorf("%s of %s is encrypted to %s: of the identities given, %w; give another with --identity FILE",
