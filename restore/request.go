@@ -44,6 +44,12 @@ func slot(id jobs.RunID) string {
 	return strings.ToLower(id.Slot())
 }
 
+// RequestError says that a request contradicts itself: whoever asked has to ask
+// for something else.
+type RequestError struct{ error }
+
+func (e *RequestError) Unwrap() error { return e.error }
+
 // check refuses what contradicts itself.
 func (r Request) check() error {
 	switch r.Mode {

@@ -57,7 +57,7 @@ func New(o Options) (*Job, error) {
 	j := &Job{Options: o, partBytes: partBytes}
 	j.Point = o.Recovery.ID
 	if err := j.Request.check(); err != nil {
-		return nil, err
+		return nil, &RequestError{err}
 	}
 	if err := json.Unmarshal(m.Database.Info, &j.dump); err != nil {
 		return nil, fmt.Errorf("restore of point %s: its description of the database is unreadable: %w", j.Point, err)

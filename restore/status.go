@@ -86,7 +86,6 @@ func (s Standing) String() string {
 func (s *Standing) explain(run *jobs.Run) {
 	resume := "restore resume " + s.Run + ": go on where it stopped"
 	undo := "restore undo " + s.Run + ": bring the database that was live before back"
-	drop := "restore drop " + s.Run + ": remove what it left on the server"
 	old, swapped, _ := swapOf(run)
 	switch {
 	case has(run, dropped):
@@ -122,8 +121,20 @@ func (s *Standing) explain(run *jobs.Run) {
 		s.Next = append(s.Next, resume)
 	}
 	if len(s.Leftovers) > 0 {
-		s.Next = append(s.Next, drop)
+		s.Next = append(s.Next, s.drop())
 	}
+}
+
+// drop is the command that removes what is left, as long as it is to be kept
+// with the word that it asks for.
+func (s *Standing) drop() string {
+	command := "restore drop " + s.Run
+	for _, l := range s.Leftovers {
+		if !l.KeptTill.IsZero() {
+			return command + ": remove what it left on the server (with --now before " + l.KeptTill.UTC().Format(minute) + ")"
+		}
+	}
+	return command + ": remove what it left on the server"
 }
 
 // result is the name under which the restored database is found in the end.

@@ -88,7 +88,12 @@ func (a *Archive) Restore(ctx context.Context, point archive.Point, o restore.Op
 	}
 	o.Archive, o.Recovery, o.Server = a.Archive, point, server
 	o.Jobs, o.Progress, o.Log = a.app.conf.Jobs, a.app.opt.Progress, a.app.opt.Log
-	return restore.New(o)
+	job, err := restore.New(o)
+	var asked *restore.RequestError
+	if errors.As(err, &asked) {
+		return nil, usage(err)
+	}
+	return job, err
 }
 
 // Server is the homeserver's PostgreSQL server, for restores, and the name of
