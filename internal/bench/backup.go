@@ -36,25 +36,19 @@ func (b *bench) backup(ctx context.Context) error {
 		_, _, err := timed(ctx, b.env("synapse"), ourInit)
 		return err
 	}
-	first, _, err := b.measure(ctx, "synapse", ourBackup, fresh)
-	if err != nil {
-		return err
-	}
 	limit, err := b.parallelCopy(ctx, "synapse")
 	if err != nil {
 		return err
 	}
-	guide, _, err := b.measure(ctx, "synapse", guideDump, nil)
+	all, _, err := b.measure(ctx, contender{"synapse", ourBackup, fresh}, contender{database: "synapse", script: limit},
+		contender{database: "synapse", script: guideDump}, contender{database: "synapse", script: zstdDump})
 	if err != nil {
 		return err
 	}
-	zstd, _, err := b.measure(ctx, "synapse", zstdDump, nil)
-	if err != nil {
-		return err
-	}
-	b.add(compare("first backup to S3, wall", "`pg_dump \\| gzip \\| aws s3 cp -`", first, guide, 0.15))
-	b.add(compare("first backup to S3, wall", "`pg_dump -Fc -Z0 \\| zstd -T0 -3 \\| aws s3 cp -`", first, zstd, 0.7))
-	b.add(compare("first backup to S3, wall", "parallel `COPY` to nowhere", first, limit, 1.6))
+	first := all[0]
+	b.add(compare("first backup to S3, wall", "`pg_dump \\| gzip \\| aws s3 cp -`", first, all[2], 0.15))
+	b.add(compare("first backup to S3, wall", "`pg_dump -Fc -Z0 \\| zstd -T0 -3 \\| aws s3 cp -`", first, all[3], 0.7))
+	b.add(compare("first backup to S3, wall", "parallel `COPY` to nowhere", first, all[1], 1.6))
 	b.add(row{what: "first backup, peak memory", against: "absolute", got: peak(first), aim: 256, unit: "MiB"})
 	return b.second(ctx, fresh)
 }
@@ -85,7 +79,11 @@ func (b *bench) second(ctx context.Context, fresh func() error) error {
 		before, changed = after, changed+bytes
 		one := *b
 		one.rounds = 1
-		got, text, err := one.measure(ctx, "synapse", ourBackup, nil)
+		script, err := one.parallelCopy(ctx, "synapse")
+		if err != nil {
+			return err
+		}
+		got, text, err := one.measure(ctx, contender{database: "synapse", script: ourBackup}, contender{database: "synapse", script: script})
 		if err != nil {
 			return err
 		}
@@ -94,15 +92,11 @@ func (b *bench) second(ctx context.Context, fresh func() error) error {
 				Stored int64 `json:"stored"`
 			} `json:"sizes"`
 		}
-		if err := decode(text, &result); err != nil {
+		if err := decode(text[0], &result); err != nil {
 			return err
 		}
 		sent += result.Sizes.Stored
-		peer, err := one.parallelCopy(ctx, "synapse")
-		if err != nil {
-			return err
-		}
-		ours, limit = append(ours, got...), append(limit, peer...)
+		ours, limit = append(ours, got[0]...), append(limit, got[1]...)
 	}
 	b.add(compare("second backup after 1 % of rows, wall", "parallel `COPY` to nowhere", ours, limit, 1.15))
 	b.add(row{
@@ -119,14 +113,14 @@ func compare(what, against string, ours, peer []sample, aim float64) row {
 	}
 }
 
-// parallelCopy is the limit: as many psql as there are CPUs copy all tables, by
-// the same ranges of pages, to nowhere.
-func (b *bench) parallelCopy(ctx context.Context, database string) ([]sample, error) {
+// parallelCopy is the limit, as a script: as many psql as there are CPUs copy
+// all tables, by the same ranges of pages, to nowhere.
+func (b *bench) parallelCopy(ctx context.Context, database string) (string, error) {
 	_, list, err := timed(ctx, b.env(database), `psql -X -A -t -q -d "$DB" -c "
 		SELECT c.oid::regclass, pg_relation_size(c.oid) / 8192 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 		WHERE relkind = 'r' AND nspname = 'public' ORDER BY 2 DESC"`)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	type piece struct {
 		sql   string
@@ -137,7 +131,7 @@ func (b *bench) parallelCopy(ctx context.Context, database string) ([]sample, er
 		name, size, _ := strings.Cut(strings.TrimSpace(line), "|")
 		pages, err := strconv.ParseInt(size, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("pages of %s: %w", name, err)
+			return "", fmt.Errorf("pages of %s: %w", name, err)
 		}
 		if pages <= rangePages {
 			pieces = append(pieces, piece{"COPY " + name + " TO STDOUT;", pages})
@@ -159,10 +153,9 @@ func (b *bench) parallelCopy(ctx context.Context, database string) ([]sample, er
 	for i := range scripts {
 		path := filepath.Join(b.dir, fmt.Sprintf("copy%d.sql", i))
 		if err := os.WriteFile(path, []byte(scripts[i].String()), 0o600); err != nil {
-			return nil, err
+			return "", err
 		}
 		fmt.Fprintf(&command, `psql -X -q -d "$DB" -f %s >/dev/null & `, path)
 	}
-	all, _, err := b.measure(ctx, database, command.String()+"wait", nil)
-	return all, err
+	return command.String() + "wait", nil
 }

@@ -96,27 +96,37 @@ func (b *bench) settle(ctx context.Context, database string) error {
 	return err
 }
 
-// measure runs a script for every round, with before done ahead of each.
-func (b *bench) measure(ctx context.Context, database, script string, before func() error) ([]sample, string, error) {
-	var all []sample
-	var last string
+// contender is a command that is measured.
+type contender struct {
+	database string
+	script   string
+	before   func() error // done ahead of each run; may be nil
+}
+
+// measure runs the contenders in turn, round after round, so that each meets
+// the same drift of the machine's speed. It returns the samples of each, and
+// what each printed last.
+func (b *bench) measure(ctx context.Context, all ...contender) ([][]sample, []string, error) {
+	samples, last := make([][]sample, len(all)), make([]string, len(all))
 	for range b.rounds {
-		if before != nil {
-			if err := before(); err != nil {
-				return nil, "", err
+		for i, c := range all {
+			if c.before != nil {
+				if err := c.before(); err != nil {
+					return nil, nil, err
+				}
 			}
+			if err := b.settle(ctx, c.database); err != nil {
+				return nil, nil, err
+			}
+			s, out, err := timed(ctx, b.env(c.database), c.script)
+			if err != nil {
+				return nil, nil, err
+			}
+			fmt.Fprintf(os.Stderr, "%7.2f s  %6.2f CPU-s  %5d MiB  %s\n", s.wall.Seconds(), s.cpu.Seconds(), s.memory>>20, firstLine(c.script))
+			samples[i], last[i] = append(samples[i], s), out
 		}
-		if err := b.settle(ctx, database); err != nil {
-			return nil, "", err
-		}
-		s, out, err := timed(ctx, b.env(database), script)
-		if err != nil {
-			return nil, "", err
-		}
-		fmt.Fprintf(os.Stderr, "%7.2f s  %6.2f CPU-s  %5d MiB  %s\n", s.wall.Seconds(), s.cpu.Seconds(), s.memory>>20, firstLine(script))
-		all, last = append(all, s), out
 	}
-	return all, last, nil
+	return samples, last, nil
 }
 
 func firstLine(s string) string {

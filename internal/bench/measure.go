@@ -54,8 +54,15 @@ func median(all []sample) sample {
 	return sorted[len(sorted)/2]
 }
 
+// ratio is the median of the ratios of the rounds: both runs of a round met the
+// same machine.
 func ratio(ours, peer []sample) float64 {
-	return median(ours).wall.Seconds() / median(peer).wall.Seconds()
+	all := make([]float64, len(ours))
+	for i := range ours {
+		all[i] = ours[i].wall.Seconds() / peer[i].wall.Seconds()
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
 }
 
 // peak is the highest memory of all runs, in MiB.

@@ -49,17 +49,13 @@ func (b *bench) compareRestore(ctx context.Context, database, what string, aim f
 	if _, _, err := timed(ctx, b.env(database), prepare); err != nil {
 		return err
 	}
-	ours, _, err := b.measure(ctx, database,
-		`"$SM" restore --mode beside --target-database restored --yes --output json`,
-		func() error { return b.drop(ctx, "restored") })
+	all, _, err := b.measure(ctx,
+		contender{database, `"$SM" restore --mode beside --target-database restored --yes --output json`, func() error { return b.drop(ctx, "restored") }},
+		contender{"peer", fmt.Sprintf(`pg_restore -j%d -d "$DB" %s/dump`, jobs, b.dir), func() error { return b.database(ctx, "peer") }})
 	if err != nil {
 		return err
 	}
-	peer, _, err := b.measure(ctx, "peer", fmt.Sprintf(`pg_restore -j%d -d "$DB" %s/dump`, jobs, b.dir),
-		func() error { return b.database(ctx, "peer") })
-	if err != nil {
-		return err
-	}
+	ours, peer := all[0], all[1]
 	b.add(compare(what, fmt.Sprintf("`pg_restore -j%d` from a local folder", jobs), ours, peer, aim))
 	b.add(row{what: "restore, peak memory", against: "absolute", got: peak(ours), aim: 256, unit: "MiB"})
 	return b.drop(ctx, "restored")
