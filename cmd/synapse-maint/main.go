@@ -90,6 +90,15 @@ func (p *program) complain(err error, code int) {
 		text = "interrupted"
 	}
 	fmt.Fprintln(p.err, p.paint(red, "synapse-maint:", p.terminal)+" "+text)
+	if p.globals.output == "json" && !p.printed {
+		_ = p.print(failure{text, code}, "") // the line above has said it
+	}
+}
+
+// failure is in JSON what ended before it had a result.
+type failure struct {
+	Error    string `json:"error"`
+	ExitCode int    `json:"exit_code"`
 }
 
 // hinted is an error with what to do after an interruption.

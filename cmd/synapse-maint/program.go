@@ -28,6 +28,7 @@ type program struct {
 	log      *slog.Logger
 
 	warnOfPassword bool
+	printed        bool // the result is on standard output
 }
 
 func newProgram(in, out, err *os.File) *program {
@@ -125,6 +126,7 @@ func (p *program) archive(ctx context.Context, from string) (*app.Archive, error
 
 // print writes the result: as one JSON document, or as text.
 func (p *program) print(v any, text string) error {
+	p.printed = true
 	if p.globals.output != "json" {
 		_, err := io.WriteString(p.out, text)
 		return err
