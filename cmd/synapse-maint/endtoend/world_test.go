@@ -79,6 +79,42 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// tiny is a database that Synapse's checks take for one of Synapse's, with a
+// foreign key, a sequence, indexes, and equal rows. It restores in no time.
+const tiny = `
+CREATE TABLE schema_version (version int NOT NULL);
+INSERT INTO schema_version VALUES (94);
+CREATE TABLE schema_compat_version (compat_version int NOT NULL);
+INSERT INTO schema_compat_version VALUES (84);
+CREATE TABLE e2e_one_time_keys_json (user_id text NOT NULL, key_id text NOT NULL, key_json text NOT NULL);
+CREATE TABLE users (name text PRIMARY KEY, creation_ts bigint);
+CREATE TABLE rooms (room_id text PRIMARY KEY);
+INSERT INTO rooms SELECT '!r' || i FROM generate_series(1, 50) i;
+CREATE TABLE events (event_id text PRIMARY KEY, room_id text NOT NULL REFERENCES rooms, stream_ordering bigint NOT NULL, body text);
+INSERT INTO events SELECT '$e' || i, '!r' || 1 + i % 50, i, repeat(md5(i::text), 10) FROM generate_series(1, 5000) i;
+CREATE UNIQUE INDEX events_stream ON events (stream_ordering);
+CREATE TABLE doubles (n int, said text);
+INSERT INTO doubles SELECT i % 7, 'same' FROM generate_series(1, 100) i;
+CREATE SEQUENCE events_stream_seq;
+SELECT setval('events_stream_seq', 5000);
+`
+
+// tinyWorld is like newWorld, with fewer tables.
+func tinyWorld(t *testing.T) *world {
+	t.Helper()
+	w := emptyWorld(t, testbed.Postgres(t))
+	w.useDatabase(w.pg.Database(t, testbed.OwnedBySynapse()))
+	w.sql(w.name, "SET ROLE "+testbed.SynapseRole+";"+tiny)
+	w.done("init")
+	return w
+}
+
+// goOn is what happens in the database while nobody looks.
+func (w *world) goOn() {
+	w.t.Helper()
+	w.sql(w.name, `INSERT INTO users (name, creation_ts) SELECT '@since' || count(*) || ':hs', 1 FROM users`)
+}
+
 // emptyWorld is a world without a database and without an archive.
 func emptyWorld(t *testing.T, pg *testbed.PG) *world {
 	t.Helper()
