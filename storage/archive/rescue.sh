@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Restores recovery points of a synapse-maint archive without synapse-maint.
 #
+#   rescue.sh help                           this page
 #   rescue.sh [options] list                 the recovery points, oldest first
 #   rescue.sh [options] restore POINT DIR    writes one into the new folder DIR
 #
@@ -23,7 +24,8 @@ set -euo pipefail
 export LC_ALL=C
 
 die() { echo "rescue.sh: $*" >&2; exit 1; }
-usage() { while IFS= read -r l && [[ $l == '#'* ]]; do [[ $l == '#!'* ]] || echo "${l#\#}"; done <"$0" >&2; exit 2; }
+help() { while IFS= read -r l && [[ $l == '#'* ]]; do [[ $l == '#!'* ]] || echo "${l#\#}"; done <"$0"; }
+usage() { help >&2; exit 2; }
 
 from=$(dirname -- "$0") identity='' skip='' damaged=0
 while [ $# -gt 0 ]; do
@@ -36,6 +38,12 @@ while [ $# -gt 0 ]; do
     esac
 done
 from=${from%/}
+case ${1-} in
+help) help; exit ;;
+list) [ $# = 1 ] || usage ;;
+restore) [ $# = 3 ] || usage ;;
+*) usage ;;
+esac
 
 # damage says what is damaged, and ends unless told to go on.
 damage() {
@@ -206,9 +214,11 @@ leave_out() {
 }
 
 restore() {
-    local point=$1 dir=$2 id size file start group
+    local point=$1 dir=$2 id size file start group all
     [ "$point" != latest ] || point=$(names points | tail -n 1)
     [ -n "$point" ] || die "there is no recovery point in $from"
+    all=$(names points) # empty where keys may not list: a point can be read all the same
+    [ -z "$all" ] || grep -qxF -- "$point" <<<"$all" || die "there is no recovery point $point in $from; list prints those that there are"
     sealed "points/$point" "$tmp/point" || die "without points/$point there is nothing to restore"
     unseal <"$tmp/point" >"$tmp/manifest" || die "damaged, or encrypted to another identity: points/$point"
     [ "$(jq .format "$tmp/manifest")" = 1 ] || die "points/$point has a format that this script does not know"
@@ -246,8 +256,7 @@ restore() {
 
 table() { jq -r --arg f "$1" '.database.tables[] | select("\(.dump_id).dat" == $f) | "\(.schema).\(.name)"' "$tmp/manifest"; }
 
-case ${1-} in
-list) [ $# = 1 ] || usage; list ;;
-restore) [ $# = 3 ] || usage; restore "$2" "$3" ;;
-*) usage ;;
+case $1 in
+list) list ;;
+restore) restore "$2" "$3" ;;
 esac

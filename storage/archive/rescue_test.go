@@ -116,6 +116,27 @@ func flip(t *testing.T, path string, at int) {
 	ok(t, os.WriteFile(path, b, 0o600))
 }
 
+func TestRescueHelpNeedsNeitherKeyNorArchive(t *testing.T) {
+	t.Parallel()
+	folder, _, _, _ := rescueArchive(t, true, newFixture(10))
+	for _, f := range []string{"archive.json", "archive.copy.json"} {
+		ok(t, os.Remove(filepath.Join(folder, f)))
+	}
+	out, err := rescue(t, folder, "", "help")
+	if err != nil || !strings.Contains(out, "restore POINT DIR") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestRescueDoesNotCallAMistypedPointDamaged(t *testing.T) {
+	t.Parallel()
+	folder, _, identity, _ := rescueArchive(t, true, newFixture(10))
+	out, err := rescue(t, folder, identity, "restore", "latst", filepath.Join(t.TempDir(), "out"))
+	if err == nil || out != "rescue.sh: there is no recovery point latst in "+folder+"; list prints those that there are\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestRescueStopsAtDamage(t *testing.T) {
 	t.Parallel()
 	for _, encrypted := range []bool{false, true} {
