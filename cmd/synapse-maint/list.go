@@ -53,7 +53,7 @@ func (p *program) runList(ctx context.Context) error {
 	}
 	text := p.table([]string{"ID", "TAKEN (UTC)", ">AGE", ">LOGICAL", ">NEW", ">STORED", "VERIFIED"}, rows)
 	if strings.Contains(text, unread) {
-		text += unread + " all is there, but the data was not read: verify --read-data\n"
+		text += unread + " all is there, but not all data was read and decrypted: verify --read-data [--identity FILE]\n"
 	}
 	if len(points) == 0 {
 		text = fmt.Sprintf("The archive of %s in %s has no recovery point yet: take one with backup\n", a.Name, a.Store)
