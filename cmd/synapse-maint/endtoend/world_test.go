@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +37,13 @@ const (
 // binaries is the folder of what is built for this test process.
 var binaries = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "synapse-maint-endtoend-") })
 
+// TestMain lets more tests run at once than there are CPUs: they wait for other
+// processes, and some for the pauses between attempts.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(6*runtime.NumCPU())); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if dir, err := binaries(); err == nil {
 		_ = os.RemoveAll(dir)
@@ -103,10 +112,20 @@ SELECT setval('events_stream_seq', 5000);
 func tinyWorld(t *testing.T) *world {
 	t.Helper()
 	w := emptyWorld(t, testbed.Postgres(t))
-	w.useDatabase(w.pg.Database(t, testbed.OwnedBySynapse()))
-	w.sql(w.name, "SET ROLE "+testbed.SynapseRole+";"+tiny)
+	w.useDatabase(tinyDatabase(t, w.pg))
 	w.done("init")
 	return w
+}
+
+// tinyDatabase returns its URL.
+func tinyDatabase(t *testing.T, pg *testbed.PG) string {
+	t.Helper()
+	dsn := pg.Database(t, testbed.OwnedBySynapse())
+	name := dsn[strings.LastIndexByte(dsn, '/')+1:]
+	if err := pg.Exec(t.Context(), name, "SET ROLE "+testbed.SynapseRole+";"+tiny); err != nil {
+		t.Fatal(err)
+	}
+	return dsn
 }
 
 // goOn is what happens in the database while nobody looks.
@@ -224,7 +243,7 @@ func (w *world) failed(p *process, code int, texts []string) string {
 	}
 	var lines []string
 	for line := range strings.Lines(said) {
-		if !strings.Contains(line, "synapse-maint: warning:") && !strings.HasPrefix(line, "  ") {
+		if !strings.Contains(line, "synapse-maint: warning:") && !strings.HasSuffix(line, " so far\n") { // the progress, every ten seconds
 			lines = append(lines, line)
 		}
 	}

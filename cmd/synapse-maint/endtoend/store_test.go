@@ -1,0 +1,201 @@
+package endtoend
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/synapse-maint/synapse-maint/internal/testbed"
+)
+
+// bucketWorld is a small database and an encrypted archive in a bucket, reached
+// through a proxy. It has one recovery point.
+func bucketWorld(t *testing.T) (*world, *testbed.FaultProxy, string) {
+	t.Helper()
+	s3 := testbed.S3(t)
+	w := emptyWorld(t, testbed.Postgres(t))
+	w.useDatabase(tinyDatabase(t, w.pg))
+	bucket := s3.Bucket(t)
+	proxy := testbed.Proxy(t, s3.Endpoint())
+	w.set(s3.Env()...)
+	w.set("SYNAPSE_MAINT_STORE=" + proxy.StoreURL(bucket))
+	w.encrypt()
+	w.done("backup")
+	w.goOn()
+	return w, proxy, bucket
+}
+
+// A store that falters for a moment costs time, and nothing else.
+func TestAStoreThatFaltersIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]testbed.Fault{
+		"503 burst":              {Status: http.StatusServiceUnavailable, Code: "SlowDown", Times: 4},
+		"500 to puts":            {Op: "PUT", Status: http.StatusInternalServerError, Code: "InternalError", Times: 2},
+		"cut while sending":      {Op: "PUT", Path: "/packs/", CutRequest: 1000, Times: 1},
+		"cut while receiving":    {Op: "GET", CutResponse: 100, Times: 2},
+		"lost answers of puts":   {Op: "PUT", LoseAnswer: true, Times: 2},
+		"slow":                   {Rate: 200 << 10},
+		"wrong bytes of one get": {Op: "GET", Path: "/packs/", CorruptResponse: true, Times: 1},
+		"wrong bytes in one put": {Op: "PUT", Path: "/packs/", CorruptRequest: true, Times: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, proxy, _ := bucketWorld(t)
+			for _, command := range [][]string{
+				{"backup"}, {"verify", "--read-data", "--identity", w.key}, w.restore("--mode", "beside", "--target-database", w.name+"_beside"),
+			} {
+				proxy.Reset()
+				proxy.Inject(f)
+				w.done(command...)
+			}
+			proxy.Reset()
+			if got := len(w.points()); got != 2 {
+				t.Errorf("%d points, not 2", got)
+			}
+			if got, want := w.fingerprint(w.name+"_beside"), w.fingerprint(w.name); got != want {
+				t.Errorf("restored %s, want %s", got, want)
+			}
+			w.sql("postgres", "DROP DATABASE "+w.name+"_beside")
+		})
+	}
+}
+
+func denied(op, path string) testbed.Fault {
+	return testbed.Fault{Op: op, Path: path, Status: http.StatusForbidden, Code: "AccessDenied"}
+}
+
+// expired is what a store answers when the token's time is over, after some
+// answers.
+func expired(op string, after int) testbed.Fault {
+	return testbed.Fault{Op: op, Skip: after, Status: http.StatusBadRequest, Code: "ExpiredToken"}
+}
+
+// TestStatusIsNeverSuccessAfterAFailedPut: a backup that could not store
+// everything says so, in one line, and lists nothing.
+func TestStatusIsNeverSuccessAfterAFailedPut(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault testbed.Fault
+		texts []string
+	}{
+		"no right to put packs":      {denied("PUT", "/packs/"), []string{"put packs/", "s3:PutObject"}},
+		"no right to put indexes":    {denied("PUT", "/index/"), []string{"put index/", "s3:PutObject"}},
+		"no right to put points":     {denied("PUT", "/points/"), []string{"put points/", "s3:PutObject"}},
+		"no right to get":            {denied("GET", ""), []string{"archive.json", "s3:GetObject"}},
+		"no right to list":           {denied("LIST", ""), []string{"list the index", "s3:ListBucket"}},
+		"the token expires half-way": {expired("PUT", 3), []string{"credentials have expired: renew them"}},
+		"packs arrive wrong":         {testbed.Fault{Op: "PUT", Path: "/packs/", CorruptRequest: true}, []string{"put packs/"}},
+		"the manifest arrives wrong": {testbed.Fault{Op: "PUT", Path: "/points/", CorruptRequest: true}, []string{"put points/"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, proxy, _ := bucketWorld(t)
+			proxy.Inject(c.fault)
+			t.Log(w.fails(exitFailed, c.texts, "backup"))
+			proxy.Reset()
+			if got := len(w.points()); got != 1 {
+				t.Errorf("%d points are listed, not 1", got)
+			}
+			w.done("backup")
+			w.done("verify", "--read-data")
+		})
+	}
+}
+
+// A restore whose store fails touches nothing, and says why.
+func TestAFailedFetchIsNeverRestoreComplete(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault testbed.Fault
+		texts []string
+	}{
+		"no right to get packs": {denied("GET", "/packs/"), []string{"in packs/", "s3:GetObject"}},
+		"packs come wrong":      {testbed.Fault{Op: "GET", Path: "/packs/", CorruptResponse: true}, []string{"in packs/", "damaged"}},
+		"the token expires":     {expired("GET", 6), []string{"credentials have expired: renew them"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, proxy, _ := bucketWorld(t)
+			want := w.fingerprint(w.name)
+			proxy.Inject(c.fault)
+			t.Log(w.fails(exitFailed, c.texts, w.restore()...))
+			proxy.Reset()
+			if got := w.fingerprint(w.name); got != want {
+				t.Errorf("the live database is %s, not %s", got, want)
+			}
+			w.done(w.restore()...)
+		})
+	}
+}
+
+// What can't work at all is said by every command, in words that help.
+func TestAnUnusableStoreIsNamed(t *testing.T) {
+	t.Parallel()
+	w, proxy, bucket := bucketWorld(t)
+	s3 := testbed.S3(t)
+	for name, c := range map[string]struct {
+		env   []string
+		texts []string
+	}{
+		"missing bucket": {[]string{"SYNAPSE_MAINT_STORE=" + proxy.StoreURL("no-such-bucket")}, []string{"no such bucket", "no-such-bucket"}},
+		"missing folder": {[]string{"SYNAPSE_MAINT_STORE=file://" + w.dir + "/none"}, []string{"no such bucket or folder", w.dir + "/none"}},
+		"wrong secret":   {[]string{"AWS_SECRET_ACCESS_KEY=wrong-secret-of-a-test"}, []string{"secret access key is wrong", "AWS_SECRET_ACCESS_KEY"}},
+		"unknown key":    {[]string{"AWS_ACCESS_KEY_ID=unknown"}, []string{"access key ID is unknown"}},
+		"nobody listens": {[]string{"SYNAPSE_MAINT_STORE=s3://" + bucket + "?endpoint=http%3A%2F%2F127.0.0.1%3A1&region=us-east-1&path_style=true"}, []string{"127.0.0.1:1", "refused"}},
+		"a reader":       {s3.LimitedUser(t, bucket, "s3:GetObject", "s3:ListBucket"), []string{"s3:PutObject"}},
+	} {
+		said := w.with(c.env...).fails(exitFailed, c.texts, "backup")
+		t.Log(name + ": " + said)
+		if strings.Contains(said, "wrong-secret-of-a-test") {
+			t.Error("the secret is in the error")
+		}
+	}
+	// Least privilege: what can neither read data's key nor delete takes a point.
+	w.with(s3.LimitedUser(t, bucket, "s3:GetObject", "s3:PutObject", "s3:ListBucket")...).done("backup")
+}
+
+// TestAFullDiskLeavesTheOldPointsAlone also says what is full. It needs a mount
+// of its own.
+func TestAFullDiskLeavesTheOldPointsAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bin, err := build()
+	w.ok(err)
+	script := filepath.Join(w.dir, "full.sh")
+	w.ok(os.WriteFile(script, []byte(`set -eu
+mount -t tmpfs -o size=3m tmpfs "$1"
+`+strings.ReplaceAll(`BIN init >/dev/null
+BIN backup >/dev/null
+BIN list -o json >"$1.before"
+head -c 3m /dev/zero >"$1/filler" 2>/dev/null || true
+code=0; BIN backup 2>"$1.said" || code=$?
+echo "$code" >"$1.code"
+BIN list -o json >"$1.after"
+BIN verify --read-data >/dev/null 2>&1 || [ "$?" = 1 ] # it can't write its result either
+rm "$1/filler"
+BIN verify --read-data >/dev/null
+BIN backup >/dev/null
+`, "BIN", `"$2" --log-level off`)), 0o700))
+	disk := filepath.Join(w.dir, "disk")
+	w.ok(os.Mkdir(disk, 0o700))
+	p := w.with("SYNAPSE_MAINT_STORE=file://" + disk).command()
+	p.Path, p.Args = "/usr/bin/unshare", []string{"unshare", "--user", "--map-root-user", "--mount", "sh", script, disk, bin}
+	w.ok(p.Start())
+	if code := w.end(p); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, p.out.String(), p.err.String())
+	}
+	read := func(suffix string) string {
+		text, err := os.ReadFile(disk + suffix)
+		w.ok(err)
+		return string(text)
+	}
+	said := read(".said")
+	if read(".code") != "1\n" || !strings.Contains(said, "no space left on device") || strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "synapse-maint: ") {
+		t.Errorf("exit code %s: %s", read(".code"), said)
+	}
+	if a, b := strings.Count(read(".before"), `"id"`), strings.Count(read(".after"), `"id"`); a != 1 || b != 1 {
+		t.Errorf("%d points, then %d", a, b)
+	}
+}
