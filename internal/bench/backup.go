@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,14 +89,15 @@ func (b *bench) second(ctx context.Context, fresh func() error) error {
 			return err
 		}
 		var result struct {
-			Sizes struct {
-				Stored int64 `json:"stored"`
-			} `json:"sizes"`
+			Stored int64 `json:"stored"`
 		}
 		if err := decode(text[0], &result); err != nil {
 			return err
 		}
-		sent += result.Sizes.Stored
+		if result.Stored == 0 {
+			return errors.New("the second backup stored nothing, or does not say what it stored")
+		}
+		sent += result.Stored
 		ours, limit = append(ours, got[0]...), append(limit, got[1]...)
 	}
 	b.add(compare("second backup after 1 % of rows, wall", "parallel `COPY` to nowhere", ours, limit, 1.15))
