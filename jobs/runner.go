@@ -319,9 +319,11 @@ func (r *Runner) grace() time.Duration {
 func sequence(errs []error) error {
 	var all error
 	for _, err := range errs {
-		if all == nil {
+		switch {
+		case all == nil:
 			all = err
-		} else {
+		case strings.HasSuffix(all.Error(), err.Error()): // the journal fails twice, of one cause
+		default:
 			all = fmt.Errorf("%w; then %w", all, err)
 		}
 	}

@@ -80,6 +80,8 @@ func (s *Store) answer(op string, err error) error {
 		return fmt.Errorf("the object is in an archive storage class: restore it to a readable one first%s", s.said(err))
 	case "SlowDown", "ServiceUnavailable":
 		return fmt.Errorf("%s is overloaded: try again later, or with fewer jobs%s", s.server, s.said(err))
+	case "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+		return fmt.Errorf("what was sent did not arrive as it was: look for a proxy, a network device or memory that alters bytes%s", s.said(err))
 	case "":
 		return fmt.Errorf("the answer of %s can't be read%s", s.server, s.said(err))
 	default:
