@@ -84,7 +84,7 @@ func TestStatusIsNeverSuccessAfterAFailedPut(t *testing.T) {
 		"no right to put indexes":    {denied("PUT", "/index/"), []string{"put index/", "s3:PutObject"}},
 		"no right to put points":     {denied("PUT", "/points/"), []string{"put points/", "s3:PutObject"}},
 		"no right to get":            {denied("GET", ""), []string{"archive.json", "s3:GetObject"}},
-		"no right to list":           {denied("LIST", ""), []string{"list the index", "s3:ListBucket"}},
+		"no right to list":           {denied("LIST", ""), []string{"s3:ListBucket"}},
 		"the token expires half-way": {expired("PUT", 3), []string{"credentials have expired: renew them"}},
 		"packs arrive wrong":         {testbed.Fault{Op: "PUT", Path: "/packs/", CorruptRequest: true}, []string{"put packs/"}},
 		"the manifest arrives wrong": {testbed.Fault{Op: "PUT", Path: "/points/", CorruptRequest: true}, []string{"put points/"}},
