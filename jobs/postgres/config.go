@@ -151,7 +151,26 @@ func (c *Config) Connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, c.explain(ctx, err)
 	}
+	if sql := newerTimeouts(serverVersion(conn)); sql != "" {
+		if err := execute(ctx, conn, sql); err != nil {
+			_ = conn.Close(context.WithoutCancel(ctx))
+			return nil, fmt.Errorf("prepare the connection to %s: %w", c, brief(err))
+		}
+	}
 	return conn, nil
+}
+
+// newerTimeouts turns off what the role may have set and what older servers
+// would refuse to hear of when a session begins.
+func newerTimeouts(version int) string {
+	var sql string
+	if version >= 140000 {
+		sql = "SET idle_session_timeout = 0;"
+	}
+	if version >= 170000 {
+		sql += "SET transaction_timeout = 0;"
+	}
+	return sql
 }
 
 // pinned is the config for further connections to the very server that conn

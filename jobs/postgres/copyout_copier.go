@@ -34,7 +34,7 @@ func openCopier(ctx context.Context, s *Snapshot) (*copier, error) {
 	}
 	raw.settled = true
 	pg := c.PgConn()
-	err = executeRaw(ctx, pg, sessionSettings(s.lead.version)+s.lead.importSnapshot())
+	err = executeRaw(ctx, pg, sessionSettings()+newerTimeouts(s.lead.version)+s.lead.importSnapshot())
 	if err == nil {
 		err = pg.SyncConn(ctx)
 	}

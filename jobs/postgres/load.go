@@ -182,14 +182,11 @@ func (l *load) connect(ctx context.Context, encoding string) (*pgx.Conn, error) 
 
 // optional sets what only newer servers know.
 func optional(ctx context.Context, c *pgx.Conn, version int) error {
-	var sql string
-	if version >= 140000 { // a server whose client was killed shall not build on an index for hours
-		sql += "SET idle_session_timeout = 0; SET client_connection_check_interval = '5s';"
+	if version < 140000 {
+		return nil
 	}
-	if version >= 170000 {
-		sql += "SET transaction_timeout = 0;"
-	}
-	return execute(ctx, c, sql)
+	// A server whose client was killed shall not build on an index for hours.
+	return execute(ctx, c, "SET client_connection_check_interval = '5s'")
 }
 
 // endLeftovers ends the sessions of an earlier attempt of the run: the server

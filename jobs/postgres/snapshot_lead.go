@@ -41,7 +41,7 @@ func openLead(ctx context.Context, c *Config) (*lead, error) {
 	}
 	l := &lead{cfg: c.pinned(ctx, conn), conn: conn, version: serverVersion(conn), stop: func() {}}
 	l.alive, l.lose = context.WithCancelCause(context.WithoutCancel(ctx))
-	if err := execute(ctx, conn, sessionSettings(l.version)); err != nil {
+	if err := execute(ctx, conn, sessionSettings()); err != nil {
 		_ = l.close()
 		return nil, fmt.Errorf("prepare the connection to %s: %w", c, brief(err))
 	}
@@ -49,16 +49,12 @@ func openLead(ctx context.Context, c *Config) (*lead, error) {
 }
 
 // sessionSettings are those that pg_dump uses, so that the rows are the same
-// text; and no timeouts, whatever the role has.
-func sessionSettings(version int) string {
-	set := `SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 3; SET bytea_output = hex;
+// text; and no timeouts, whatever the role has (see also [newerTimeouts]).
+func sessionSettings() string {
+	return `SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 3; SET bytea_output = hex;
 		SET synchronize_seqscans = off; SET row_security = off; SET statement_timeout = 0; SET lock_timeout = 0;
 		SET idle_in_transaction_session_timeout = 0; SET search_path = ''; SET jit = off;
 		SET max_parallel_workers_per_gather = 0; SET enable_seqscan = off; SET enable_tidscan = on;`
-	if version >= 170000 {
-		set += "SET transaction_timeout = 0;"
-	}
-	return set
 }
 
 // begin opens the transaction that all of a snapshot's sessions have.
