@@ -334,7 +334,7 @@ func (w *world) databases() string {
 // waitFor waits until something is so.
 func (w *world) waitFor(what string, so func() bool) {
 	w.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.After(30 * time.Second); !so(); {
 		select {
