@@ -206,55 +206,62 @@ func (w *world) killAtRandom(v victim) {
 	w.t.Logf("killed at %d random instants of about %s", deaths, whole)
 }
 
+// backupVictim is a backup of a database that changes. After each death the
+// points are as sound as before, and the next backup takes one more.
+func (w *world) backupVictim() victim {
+	deaths := 0
+	return victim{args: []string{"backup"}, prepare: w.goOn, after: func(where string, died bool) {
+		before := w.points()
+		if !died {
+			return
+		}
+		if deaths++; deaths%3 == 0 {
+			w.done("verify", "--read-data")
+		}
+		p := w.start("--log-level", "warn", "backup")
+		if code := w.end(p); code != exitDone {
+			w.t.Errorf("killed at %s, then: exit code %d: %s", where, code, p.err.String())
+		}
+		if now := w.points(); len(now) != len(before)+1 {
+			w.t.Errorf("killed at %s: %d points, then %d", where, len(before), len(now))
+		}
+	}}
+}
+
 // A backup that was killed at any instant leaves no point that does not
 // restore, no lock, and nothing that is in the next one's way.
 func TestAKilledBackupLeavesNoBrokenPointAndNoLock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.done("backup") // makes the folders
-	want := w.fingerprint(w.name)
-	n := 0
-	v := victim{
-		args:    []string{"backup"},
-		prepare: func() { w.goOn() },
-		after: func(_ string, died bool) {
-			before := w.points()
-			if !died {
-				return
-			}
-			if n++; n%3 == 0 {
-				w.done("verify", "--read-data")
-			}
-			p := w.start("--log-level", "warn", "backup")
-			if code := w.end(p); code != exitDone {
-				t.Errorf("the next backup: exit code %d: %s", code, p.err.String())
-			}
-			if now := w.points(); len(now) != len(before)+1 {
-				t.Errorf("%d points, then %d", len(before), len(now))
-			}
-		},
-	}
+	oldest, want := w.points()[0], w.fingerprint(w.name)
+	v := w.backupVictim()
 	w.killAtEachWrite(v, "journal", "locks", "index", "points")
 	w.killAtRandom(v)
 	w.done("verify", "--read-data")
-	w.oldestAndNewestRestore(want)
+	w.newestRestores()
+	for _, point := range []string{oldest, w.points()[len(w.points())/2]} {
+		if got := w.restored(point); point == oldest && got != want {
+			t.Errorf("the oldest: %s, want %s", got, want)
+		}
+	}
 }
 
-// oldestAndNewestRestore compares what points give with what was in the
-// database.
-func (w *world) oldestAndNewestRestore(oldest string) {
+// restored is the fingerprint of what a point gives.
+func (w *world) restored(point string) string {
 	w.t.Helper()
-	points := w.points()
-	for i, point := range []string{points[0], points[len(points)/2], points[len(points)-1]} {
-		target := w.name + "_beside"
-		w.done(w.restore("--mode", "beside", "--target-database", target, "--at", point)...)
-		got := w.fingerprint(target)
-		if want := w.fingerprint(w.name); i == 2 && got != want {
-			w.t.Errorf("the newest: %s, want %s", got, want)
-		}
-		if i == 0 && got != oldest {
-			w.t.Errorf("the oldest: %s, want %s", got, oldest)
-		}
-		w.sql("postgres", "DROP DATABASE "+target)
+	target := w.name + "_beside"
+	w.done(w.restore("--mode", "beside", "--target-database", target, "--at", point)...)
+	defer w.sql("postgres", "DROP DATABASE "+target)
+	return w.fingerprint(target)
+}
+
+// newestRestores takes a last point and compares what it gives with what is in
+// the database.
+func (w *world) newestRestores() {
+	w.t.Helper()
+	w.done("backup")
+	if got, want := w.restored("latest"), w.fingerprint(w.name); got != want {
+		w.t.Errorf("restored %s, want %s", got, want)
 	}
 }

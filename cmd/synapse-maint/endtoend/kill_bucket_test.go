@@ -1,0 +1,65 @@
+package endtoend
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/synapse-maint/synapse-maint/internal/testbed"
+)
+
+// killAtAnswer kills the program when the store has carried out its nth request
+// of an operation on such objects, before the program hears of it. It returns false if there
+// were fewer.
+func (w *world) killAtAnswer(proxy *testbed.FaultProxy, op, path string, n int, args ...string) bool {
+	w.t.Helper()
+	p := w.command(args...)
+	started := make(chan struct{})
+	proxy.Inject(testbed.Fault{Op: op, Path: path, Skip: n - 1, Times: 1, Answered: func(*http.Request) {
+		<-started
+		_ = p.Process.Kill() // nothing else can have ended it
+	}})
+	w.ok(p.Start())
+	close(started)
+	died := w.killed(p)
+	proxy.Reset()
+	return died
+}
+
+// killAtEachAnswer kills the program at each of these requests. There have to
+// be as many in every run of the program: each reads the journal of those before.
+func (w *world) killAtEachAnswer(proxy *testbed.FaultProxy, op, path string, v victim) {
+	w.t.Helper()
+	for n := 1; ; n++ {
+		v.prepare()
+		died := w.killAtAnswer(proxy, op, path, n, v.args...)
+		v.after("an answer to "+op, died)
+		if w.t.Failed() {
+			w.t.Fatalf("killed at %s number %d", op, n)
+		}
+		if !died {
+			w.t.Logf("killed at %d requests of %s%s", n-1, op, path)
+			if n == 1 {
+				w.t.Errorf("no %s came", op)
+			}
+			return
+		}
+	}
+}
+
+// With an encrypted archive in a bucket it is as with a folder.
+func TestABackupToABucketKilledAfterAnyPutLeavesNoBrokenPoint(t *testing.T) {
+	t.Parallel()
+	w, proxy, _ := bucketWorld(t)
+	w.killAtEachAnswer(proxy, "PUT", "", w.backupVictim())
+	w.done("verify", "--read-data", "--identity", w.key)
+	w.newestRestores()
+}
+
+func TestARestoreFromABucketKilledAfterAnyGetGoesOn(t *testing.T) {
+	t.Parallel()
+	w, proxy, _ := bucketWorld(t)
+	k := newRestoreKills(w, "swap")
+	for _, path := range []string{"/points/", "/index/", "/packs/"} {
+		k.killAtEachAnswer(proxy, "GET", path, k.victim())
+	}
+}
