@@ -63,7 +63,7 @@ func Long() {
 	_ = 1
 	_ = 1
 }
-// filler
+
 // filler
 // filler
 // filler

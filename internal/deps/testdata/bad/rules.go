@@ -14,6 +14,13 @@ var client = http.DefaultClient
 
 func init() { touched["a"] = 1 }
 
-type wide interface{ A(); B(); C(); D(); E(); F() }
+type wide interface {
+	A()
+	B()
+	C()
+	D()
+	E()
+	F()
+}
 
 func use() *int { counter++; return &pointed.a }
