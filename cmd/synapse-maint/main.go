@@ -37,7 +37,7 @@ func run() int {
 	return code
 }
 
-const memory = 200 << 20 // bytes; beyond, the collector works harder. The promise is 256 MiB
+const memory = 200 << 20 // bytes; beyond, the collector works harder. What is in use with two jobs stays within 256 MiB
 
 // harden keeps secrets out of core files and of others' sight, and memory
 // small. What it can't do is no reason not to work.
