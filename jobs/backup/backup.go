@@ -1,6 +1,10 @@
 // Package backup is the job that takes a recovery point: it copies a snapshot
-// of the database into an archive and, when everything is stored and read back,
-// lists it.
+// of the database into an archive, then the other parts, media and secrets,
+// and, when everything is stored and read back, lists it. The database comes
+// first, so that a restored row never names a file that was not there yet.
+//
+// A part beside the database that fails does not take the others with it: the
+// point says what it lacks, and the run ends incomplete.
 //
 // Nothing is listed before the commit, which is one conditional put. A run that
 // fails or is killed earlier leaves blobs that no point names; the next one
@@ -17,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,14 +59,41 @@ type Snapshot interface {
 	CopyOut(ctx context.Context, r synapse.Range, emit func(synapse.Chunk) error) error
 	// Stream yields a custom-format archive of pg_dump.
 	Stream(ctx context.Context, emit func([]byte) error) error
+	// MediaRows yields what the database knows of media files.
+	MediaRows(ctx context.Context, yield func(synapse.MediaRow) error) error
 	Close() error
 }
+
+// Part is a part of a recovery point beside the database: media, secrets.
+type Part interface {
+	// Name is stored data: media or secrets.
+	Name() string
+	// Consult reads what the part wants to know of the database, while the
+	// snapshot is open. It is called once, before Take, and not at all where
+	// there is no database.
+	Consult(ctx context.Context, rows synapse.MediaRows) error
+	// Take stores the part's bytes and fills in its member of the manifest m,
+	// and m's Degraded. previous is the newest point that has the part; nil if
+	// none. It may be called again after an attempt that failed.
+	Take(ctx context.Context, w *archive.Writer, previous, m *archive.Manifest, report func(jobs.Progress)) (warnings []string, err error)
+	// Preview says what Take would store.
+	Preview(ctx context.Context) (PartPreview, error)
+}
+
+// PartPreview is what a part would store: counted, not read.
+type PartPreview = synapse.PartPreview
 
 // Options are a backup's.
 type Options struct {
 	Archive *archive.Archive
-	// Source takes a snapshot of the database.
-	Source     func(ctx context.Context) (Snapshot, error)
+	// Source takes a snapshot of the database; nil: the point is to have none.
+	Source func(ctx context.Context) (Snapshot, error)
+	// Rows are the database's media tables, where the point has no database but
+	// its media are to be compared with one. May be nil.
+	Rows  synapse.MediaRows
+	Parts []Part         // beside the database, in this order
+	Lacks []archive.Lack // what the point is not to have, and why
+
 	Homeserver string              // must be the archive's, where given
 	Jobs       int                 // ranges copied at once; 0: as many as CPUs, at least 2
 	Level      int                 // of zstd; 0: the archive's default
@@ -152,47 +184,67 @@ type copied struct {
 	Seconds float64       `json:"seconds"`
 }
 
-// copy stores the snapshot's bytes and makes the manifest that names them.
+// copy stores the parts' bytes and makes the manifest that names them.
 func (j *Job) copy(ctx context.Context, run *jobs.Run) (any, error) {
 	j.began, j.manifest, j.warnings = time.Now(), nil, nil
 	j.comparePrevious(ctx)
 	w, err := j.opt.Archive.Writer(ctx, archive.WriterOptions{
 		Level: j.opt.Level, Retain: j.opt.Retain, Workers: j.opt.Jobs,
-		Warn: func(err error) { j.warn("the archive: %v (stored again where the database still has it)", err) },
+		Warn: func(err error) { j.warn("the archive: %v (stored again where it still exists)", err) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer w.Abort() // after Close it does nothing
-	snap, err := j.opt.Source(ctx)
+	m := j.newManifest(run)
+	if j.opt.Source != nil {
+		err = j.copyDatabase(ctx, w, m)
+	} else if j.opt.Rows != nil {
+		err = j.consult(ctx, j.opt.Rows)
+	}
 	if err != nil {
 		return nil, err
 	}
-	end := sync.OnceFunc(func() { j.closeSnapshot(ctx, snap) })
-	defer end()
-	m, err := j.newManifest(snap, run)
-	if err != nil {
+	if err := j.takeParts(ctx, w, m); err != nil {
 		return nil, err
 	}
-	c := copying{Snapshot: snap, writer: w, jobs: j.opt.Jobs, progress: j.opt.Progress}
-	if err := c.into(ctx, m.Database); err != nil {
-		return nil, err
-	}
-	end() // an old snapshot keeps the server from cleaning up
-	j.opt.Progress(jobs.Progress{What: "reading back what was stored", Done: c.done.Load(), Total: c.total})
 	stats, err := w.Close(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m.Sizes = archive.Sizes{Logical: logical(m.Database), New: stats.NewBytes, Stored: stats.StoredBytes}
-	if err := crossCheck(snap, m.Database); err != nil {
-		return nil, err
-	}
+	m.Sizes = archive.Sizes{Logical: held(m), New: stats.NewBytes, Stored: stats.StoredBytes}
 	j.manifest = m
-	return copied{
-		Taken: m.Taken, Tables: len(m.Database.Tables), Rows: rows(m.Database), Sizes: m.Sizes,
-		Packs: stats.Packs, Seconds: time.Since(j.began).Seconds(),
-	}, nil
+	note := copied{Taken: m.Taken, Sizes: m.Sizes, Packs: stats.Packs, Seconds: time.Since(j.began).Seconds()}
+	if m.Database != nil {
+		note.Tables, note.Rows = len(m.Database.Tables), rows(m.Database)
+	}
+	return note, nil
+}
+
+// copyDatabase stores the database part, and lets the other parts ask it.
+func (j *Job) copyDatabase(ctx context.Context, w *archive.Writer, m *archive.Manifest) error {
+	snap, err := j.opt.Source(ctx)
+	if err != nil {
+		return err
+	}
+	end := sync.OnceFunc(func() { j.closeSnapshot(ctx, snap) })
+	defer end()
+	if err := describe(snap, m); err != nil {
+		return err
+	}
+	c := copying{Snapshot: snap, writer: w, jobs: j.opt.Jobs, progress: j.opt.Progress}
+	if err := c.into(ctx, m.Database); err != nil {
+		return err
+	}
+	if err := crossCheck(snap, m.Database); err != nil {
+		return err
+	}
+	if err := j.consult(ctx, snap.MediaRows); err != nil {
+		return err
+	}
+	end() // an old snapshot keeps the server from cleaning up
+	j.opt.Progress(jobs.Progress{What: "reading back what was stored", Done: c.done.Load(), Total: c.total})
+	return nil
 }
 
 // closeSnapshot ends the snapshot. What it can't end is over with our
@@ -203,24 +255,29 @@ func (j *Job) closeSnapshot(ctx context.Context, snap Snapshot) {
 	}
 }
 
-func (j *Job) newManifest(snap Snapshot, run *jobs.Run) (*archive.Manifest, error) {
-	db := snap.Database()
-	info, err := json.Marshal(db)
-	if err != nil {
-		return nil, fmt.Errorf("describe database %s: %w", db.Name, err)
-	}
-	taken := db.Taken
-	if taken.IsZero() {
-		taken = j.began
-	}
+func (j *Job) newManifest(run *jobs.Run) *archive.Manifest {
 	return &archive.Manifest{
 		Homeserver: j.opt.Archive.Homeserver(),
 		Started:    j.began.UTC(),
-		Taken:      taken.UTC(),
+		Taken:      j.began.UTC(),
 		Program:    j.opt.Program,
 		Run:        run.String(),
-		Database:   &archive.Database{Info: info, Reason: snap.StreamReason()},
-	}, nil
+		Lacks:      slices.Clone(j.opt.Lacks),
+	}
+}
+
+// describe begins the database part of the manifest.
+func describe(snap Snapshot, m *archive.Manifest) error {
+	db := snap.Database()
+	info, err := json.Marshal(db)
+	if err != nil {
+		return fmt.Errorf("describe database %s: %w", db.Name, err)
+	}
+	if !db.Taken.IsZero() {
+		m.Taken = db.Taken.UTC()
+	}
+	m.Database = &archive.Database{Info: info, Reason: snap.StreamReason()}
+	return nil
 }
 
 // commit lists the point.
@@ -238,7 +295,7 @@ func (j *Job) commit(ctx context.Context, _ *jobs.Run) (any, error) {
 	for _, w := range r.Warnings {
 		j.opt.Log.WarnContext(ctx, "backup warns", "point", point, "warning", w)
 	}
-	return r, nil
+	return r, incomplete(m)
 }
 
 func (j *Job) warn(format string, args ...any) {

@@ -96,7 +96,7 @@ func (j *Job) comparePrevious(ctx context.Context) {
 // compare warns of what is less than in the point before: true it may be, but
 // somebody should know.
 func (j *Job) compare(m *archive.Manifest) {
-	if j.previous == nil || j.previous.Database == nil || m.Database.Reason != "" || j.previous.Database.Reason != "" {
+	if j.previous == nil || j.previous.Database == nil || m.Database == nil || m.Database.Reason != "" || j.previous.Database.Reason != "" {
 		return
 	}
 	before, now := rows(j.previous.Database), rows(m.Database)

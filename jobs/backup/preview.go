@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
 // Preview is what a backup would copy. How much of it the archive has already
@@ -21,6 +22,8 @@ type Preview struct {
 	Jobs       int              `json:"jobs"`
 	Stream     string           `json:"stream,omitempty"` // why it would be one stream
 	Encrypted  bool             `json:"encrypted"`
+	Parts      []PartPreview    `json:"parts,omitempty"` // beside the database
+	Lacks      []archive.Lack   `json:"lacks,omitempty"`
 }
 
 // PreviewTable is a table that a backup would copy.
@@ -31,20 +34,41 @@ type PreviewTable struct {
 
 // Preview takes a snapshot, says what is in it, and lets it go.
 func (j *Job) Preview(ctx context.Context) (Preview, error) {
+	p := Preview{
+		Homeserver: j.opt.Archive.Homeserver(), Jobs: j.opt.Jobs, Encrypted: j.opt.Archive.Encrypted(),
+		Lacks: slices.Clone(j.opt.Lacks),
+	}
+	if j.opt.Source != nil {
+		if err := j.previewDatabase(ctx, &p); err != nil {
+			return Preview{}, fmt.Errorf("backup of %s: %w", p.Homeserver, err)
+		}
+	}
+	for _, part := range j.opt.Parts {
+		one, err := part.Preview(ctx)
+		switch {
+		case err == nil:
+			p.Parts = append(p.Parts, one)
+		case ctx.Err() != nil:
+			return Preview{}, context.Cause(ctx)
+		default:
+			p.Lacks = append(p.Lacks, archive.Lack{Part: part.Name(), Why: err.Error(), Failed: true})
+		}
+	}
+	return p, nil
+}
+
+func (j *Job) previewDatabase(ctx context.Context, p *Preview) error {
 	snap, err := j.opt.Source(ctx)
 	if err != nil {
-		return Preview{}, fmt.Errorf("backup of %s: %w", j.opt.Archive.Homeserver(), err)
+		return err
 	}
 	defer j.closeSnapshot(ctx, snap)
-	p := Preview{
-		Homeserver: j.opt.Archive.Homeserver(), Database: snap.Database(), Ranges: len(snap.Ranges()),
-		Jobs: j.opt.Jobs, Stream: snap.StreamReason(), Encrypted: j.opt.Archive.Encrypted(),
-	}
+	p.Database, p.Ranges, p.Stream = snap.Database(), len(snap.Ranges()), snap.StreamReason()
 	for _, t := range snap.Tables() {
 		p.Pages += t.Pages
 		p.Tables = append(p.Tables, PreviewTable{t.Schema + "." + t.Name, t.Pages * pageSize})
 	}
 	p.Bytes = p.Pages * pageSize
 	slices.SortStableFunc(p.Tables, func(a, b PreviewTable) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	return p, nil
+	return nil
 }

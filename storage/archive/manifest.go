@@ -18,7 +18,15 @@ type Manifest struct {
 	Program    string    `json:"program"` // name and version of the writer
 	Run        string    `json:"run"`     // its run in the journal
 	Database   *Database `json:"database,omitempty"`
-	Sizes      Sizes     `json:"sizes"`
+	Media      *Media    `json:"media,omitempty"`
+	Secrets    *Secrets  `json:"secrets,omitempty"`
+	// Lacks are the parts that the point does not have, and why. Points of
+	// programs that knew the database only have none.
+	Lacks []Lack `json:"lacks,omitempty"`
+	// Degraded says, a line each, what of the homeserver was lost already when
+	// the point was taken: local media that the database names and nobody has.
+	Degraded []string `json:"degraded,omitempty"`
+	Sizes    Sizes    `json:"sizes"`
 }
 
 // Sizes of a recovery point, in bytes.
@@ -66,6 +74,26 @@ type Blob struct {
 	Open bool  `json:"open,omitempty"` // its last row goes on in the next blob
 }
 
+// Names of the parts of a recovery point. Stored data.
+const (
+	PartDatabase = "database"
+	PartMedia    = "media"
+	PartSecrets  = "secrets"
+)
+
+// Has says whether the point has a part.
+func (m *Manifest) Has(part string) bool {
+	switch part {
+	case PartDatabase:
+		return m.Database != nil
+	case PartMedia:
+		return m.Media != nil
+	case PartSecrets:
+		return m.Secrets != nil
+	}
+	return false
+}
+
 func (m *Manifest) tables() []Table {
 	if m.Database == nil {
 		return nil
@@ -74,9 +102,17 @@ func (m *Manifest) tables() []Table {
 }
 
 // parts yields the lists of blobs a manifest names, each with the name that
-// reports call it by: schema.table, "table of contents", "pg_dump stream".
+// reports call it by: schema.table, "table of contents", "pg_dump stream",
+// "media listing", "secrets". What the listing names besides, it has to be read
+// for.
 func (m *Manifest) parts() iter.Seq2[string, []Blob] {
 	return func(yield func(string, []Blob) bool) {
+		if m.Media != nil && !yield("media listing", m.Media.Listing) {
+			return
+		}
+		if m.Secrets != nil && !yield("secrets", m.Secrets.Blobs) {
+			return
+		}
 		if m.Database == nil {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/semaphore"
 )
@@ -138,6 +139,11 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 // error, ctx's end included, the writer is of no use but to be closed: others
 // may have been told that the blob is known.
 func (w *Writer) Add(ctx context.Context, plain []byte) (id ID, isNew bool, err error) {
+	return w.add(ctx, plain, w.a.keyring.blobs)
+}
+
+// add is Add, encrypted to certain recipients where the archive is encrypted.
+func (w *Writer) add(ctx context.Context, plain []byte, to []age.Recipient) (id ID, isNew bool, err error) {
 	if len(plain) > maxBlob {
 		return id, false, fmt.Errorf("add a blob: %d bytes are more than the %d a blob may have", len(plain), maxBlob)
 	}
@@ -148,7 +154,7 @@ func (w *Writer) Add(ctx context.Context, plain []byte) (id ID, isNew bool, err 
 	if !w.claim(id, int64(len(plain))) {
 		return id, false, nil
 	}
-	if err := w.store(ctx, id, plain); err != nil {
+	if err := w.store(ctx, id, plain, to); err != nil {
 		err = fmt.Errorf("add blob %s: %w", id, err)
 		w.cancel(err)
 		return id, false, err
@@ -172,7 +178,7 @@ func (w *Writer) claim(id ID, size int64) bool {
 }
 
 // store compresses, encrypts and packs a blob.
-func (w *Writer) store(ctx context.Context, id ID, plain []byte) error {
+func (w *Writer) store(ctx context.Context, id ID, plain []byte, to []age.Recipient) error {
 	var s *scratch
 	select {
 	case s = <-w.scratch:
@@ -188,12 +194,12 @@ func (w *Writer) store(ctx context.Context, id ID, plain []byte) error {
 		w.large.Lock()
 		defer w.large.Unlock()
 		s2 := &scratch{zip: make([]byte, 0, w.encoder.MaxEncodedSize(len(plain)))}
-		return w.storeIn(ctx, s2, id, plain)
+		return w.storeIn(ctx, s2, id, plain, to)
 	}
-	return w.storeIn(ctx, s, id, plain)
+	return w.storeIn(ctx, s, id, plain, to)
 }
 
-func (w *Writer) storeIn(ctx context.Context, s *scratch, id ID, plain []byte) error {
+func (w *Writer) storeIn(ctx context.Context, s *scratch, id ID, plain []byte, to []age.Recipient) error {
 	s.zip = w.encoder.EncodeAll(plain, s.zip[:0])
 	if w.added.Add(1)%proofEvery == 1 {
 		if err := w.prove(plain, s); err != nil {
@@ -203,7 +209,7 @@ func (w *Writer) storeIn(ctx context.Context, s *scratch, id ID, plain []byte) e
 	stored := &s.zip
 	if w.a.keyring.encrypted() {
 		var err error
-		if s.enc, err = encrypt(s.enc[:0], s.zip, w.a.keyring.blobs); err != nil {
+		if s.enc, err = encrypt(s.enc[:0], s.zip, to); err != nil {
 			return err
 		}
 		stored = &s.enc

@@ -1,0 +1,36 @@
+package synapse
+
+import "context"
+
+// Classes of media, the folders of Synapse's media store, as they are named
+// there. What lies beside them is of class other.
+const (
+	LocalContent       = "local_content"
+	LocalThumbnails    = "local_thumbnails"
+	RemoteContent      = "remote_content"
+	RemoteThumbnails   = "remote_thumbnail" // Synapse writes no s
+	URLCache           = "url_cache"
+	URLCacheThumbnails = "url_cache_thumbnails"
+	OtherMedia         = "other"
+)
+
+// MediaRow is what Synapse's database knows of one file of its media store.
+type MediaRow struct {
+	Class  string // one of the classes
+	Path   string // below the media store's folder, as Synapse makes it of the row
+	Length int64  // bytes; -1 where the database does not say
+	SHA256 string // lower-case hex; empty where Synapse has not recorded it
+}
+
+// MediaRows yields the rows of a database, in any order. A database that has
+// none of Synapse's tables yields nothing.
+type MediaRows func(ctx context.Context, yield func(MediaRow) error) error
+
+// PartPreview is what a part of a recovery point would store, counted and not
+// read.
+type PartPreview struct {
+	Part  string   `json:"part"`
+	Files int64    `json:"files"`
+	Bytes int64    `json:"bytes"`
+	Lines []string `json:"lines,omitempty"` // what else there is to say
+}
