@@ -31,7 +31,12 @@ type Blueprint struct {
 
 	Tables int   `json:"tables"`
 	Rows   int64 `json:"rows"`
-	Bytes  int64 `json:"bytes"` // to load, plain
+	Load   int64 `json:"load"`  // bytes to load into the database, plain
+	Bytes  int64 `json:"bytes"` // in all
+
+	Fill     []synapse.FillPlan `json:"fill,omitempty"`     // the parts beside the database
+	Lacks    []archive.Lack     `json:"lacks,omitempty"`    // parts the point does not have, and why
+	Degraded []string           `json:"degraded,omitempty"` // what was lost already when it was taken
 
 	Damaged  []string `json:"damaged,omitempty"` // tables with damaged or missing blobs
 	Steps    []string `json:"steps"`
@@ -49,7 +54,17 @@ func (b *Blueprint) Refusal() error {
 
 // Destroys says whether the restore replaces or drops a live database.
 func (b *Blueprint) Destroys() bool {
-	return b.Request.Mode != synapse.ModeBeside && b.Server.LiveExists
+	return b.Request.Mode != synapse.ModeBeside && b.Server.LiveExists || b.deletes()
+}
+
+// deletes says whether files are deleted.
+func (b *Blueprint) deletes() bool {
+	for _, p := range b.Fill {
+		if p.Deletes > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // String is the plan as a person reads it.
@@ -60,16 +75,17 @@ func (b *Blueprint) String() string {
 	}
 	fmt.Fprintf(&s, "Restore %s of %s\n", b.Run, b.Homeserver)
 	line("point", "%s, taken %s (%s ago), %s", b.Point, b.Taken.UTC().Format(minute), b.Age, b.proof())
-	line("mode", "%s", modeText(b.Request.Mode))
-	line("database", "%s on %s, PostgreSQL %s (the point is from %s)", b.names(), b.Server.Server,
-		versionText(b.Server.ServerVersion), versionText(b.DumpVersion))
-	line("size", "%s, %s in %s to load; about %s on disk, %s", count(int64(b.Tables), "table"), count(b.Rows, "row"),
-		size(b.Bytes), size(b.Server.NeedBytes), freeText(b.Server.FreeBytes))
-	if b.Request.Mode != synapse.ModeBeside {
-		line("lost", "%s", newerText(b.Server.Newer))
-		for _, c := range b.Server.Sessions {
-			line("session", "%s", sessionText(c))
-		}
+	if b.Database != "" {
+		b.databaseLines(line)
+	}
+	for _, p := range b.Fill {
+		line(p.Part, "%s in %s, into %s", count(p.Files, "file"), size(p.Bytes), p.Where)
+	}
+	for _, l := range b.Lacks {
+		line("lacks", "%s: %s", l.Part, l.Why)
+	}
+	for _, d := range b.Degraded {
+		line("degraded", "%s", d)
 	}
 	if b.Resumes != "" {
 		line("resumes", "the unfinished run, at step %s", b.Resumes)
@@ -84,6 +100,21 @@ func (b *Blueprint) String() string {
 		line("refused", "%s", p)
 	}
 	return s.String()
+}
+
+func (b *Blueprint) databaseLines(line func(name, format string, args ...any)) {
+	line("mode", "%s", modeText(b.Request.Mode))
+	line("database", "%s on %s, PostgreSQL %s (the point is from %s)", b.names(), b.Server.Server,
+		versionText(b.Server.ServerVersion), versionText(b.DumpVersion))
+	line("size", "%s, %s in %s to load; about %s on disk, %s", count(int64(b.Tables), "table"), count(b.Rows, "row"),
+		size(b.Load), size(b.Server.NeedBytes), freeText(b.Server.FreeBytes))
+	if b.Request.Mode == synapse.ModeBeside {
+		return
+	}
+	line("lost", "%s", newerText(b.Server.Newer))
+	for _, c := range b.Server.Sessions {
+		line("session", "%s", sessionText(c))
+	}
 }
 
 func (b *Blueprint) proof() string {

@@ -23,7 +23,7 @@ func TestBlueprintTellsWhatWillBeLost(t *testing.T) {
 			Newer:    synapse.Newer{Known: true, Events: 1234, Users: 1, LastSeen: taken.Add(15 * time.Hour)},
 			Sessions: []synapse.Session{{Application: "synapse", User: "synapse_user", Address: "10.0.0.7", Count: 5, Synapse: true}},
 		},
-		Tables: 175, Rows: 1000000, Bytes: 524 << 20,
+		Tables: 175, Rows: 1000000, Load: 524 << 20,
 		Steps:    []string{"look", "rename"},
 		Warnings: []string{"mind the gap"},
 	}

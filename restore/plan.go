@@ -19,24 +19,33 @@ func (j *Job) Blueprint(ctx context.Context, run *jobs.Run) (*Blueprint, error) 
 	b := &Blueprint{
 		Homeserver: j.homeserver(), Run: run.RunID.String(), Resumes: nextStep(run),
 		Point: j.Point, Taken: j.Recovery.Taken, Age: ageText(j.Now().Sub(j.Recovery.Taken)), Verified: j.Recovery.Verified,
-		Request: j.Request, Database: j.loadName(slot(run.RunID)), DumpVersion: j.dump.Version,
+		Request: j.Request, Lacks: j.Recovery.Manifest.Lacks, Degraded: j.Recovery.Manifest.Degraded,
 	}
-	for _, t := range j.wanted() {
-		b.Tables, b.Rows, b.Bytes = b.Tables+1, b.Rows+t.Rows, b.Bytes+t.Bytes
-	}
-	for _, s := range j.database().Stream {
-		b.Bytes += s.Size
-	}
-	if err := j.survey(ctx, run, b); err != nil {
-		return nil, err
-	}
-	if !has(run, load) {
-		if err := j.assess(ctx, run, b); err != nil {
+	if j.withDatabase() {
+		if err := j.planDatabase(ctx, run, b); err != nil {
 			return nil, err
 		}
 	}
+	if err := j.planFillers(ctx, run, b); err != nil {
+		return nil, err
+	}
 	b.Steps = j.describe(b)
 	return b, nil
+}
+
+func (j *Job) planDatabase(ctx context.Context, run *jobs.Run, b *Blueprint) error {
+	b.Database, b.DumpVersion = j.loadName(slot(run.RunID)), j.dump.Version
+	for _, t := range j.wanted() {
+		b.Tables, b.Rows, b.Load = b.Tables+1, b.Rows+t.Rows, b.Load+t.Bytes
+	}
+	for _, s := range j.database().Stream {
+		b.Load += s.Size
+	}
+	b.Bytes += b.Load
+	if err := j.survey(ctx, run, b); err != nil || has(run, load) {
+		return err
+	}
+	return j.assess(ctx, run, b)
 }
 
 // nextStep is the step at which a run goes on; empty for a new one.
@@ -192,6 +201,15 @@ func matches(t archive.Table, name string) bool {
 func (j *Job) describe(b *Blueprint) []string {
 	var d []string
 	say := func(format string, args ...any) { d = append(d, fmt.Sprintf(format, args...)) }
+	fill := func() {
+		for _, p := range b.Fill {
+			d = append(d, p.Lines...)
+		}
+	}
+	if !j.withDatabase() {
+		fill()
+		return d
+	}
 	if j.provesAll() {
 		say("read every blob of the point and compare it with its name")
 	} else {
@@ -205,8 +223,9 @@ func (j *Job) describe(b *Blueprint) []string {
 			say("DROP the live database %s (%s): it is gone from here on", j.Live, size(b.Server.LiveSize))
 		}
 	}
-	say("create database %s and load %s into it", b.Database, size(b.Bytes))
+	say("create database %s and load %s into it", b.Database, size(b.Load))
 	say("check it: rows, sequences, constraints, indexes, what Synapse needs")
+	fill()
 	switch {
 	case j.Mode == synapse.ModeInPlace || j.Mode == synapse.ModeSwap && !b.Server.LiveExists:
 		say("rename it to %s", j.Live)

@@ -27,6 +27,25 @@ type Request struct {
 	Tables      []string     `json:"tables,omitempty"`       // schema.name or name; empty: everything
 	SkipDamaged bool         `json:"skip_damaged,omitempty"` // leave damaged tables empty instead of refusing
 	KeepOTK     bool         `json:"keep_one_time_keys,omitempty"`
+
+	Only        []string `json:"only,omitempty"`         // parts to restore; empty: all that there is a place for
+	MediaPath   string   `json:"media_path,omitempty"`   // folder
+	MediaOnly   []string `json:"media_only,omitempty"`   // classes, folders or files of the media; empty: all
+	DeleteExtra bool     `json:"delete_extra,omitempty"` // remove media that the point does not have
+	SecretsPath string   `json:"secrets_path,omitempty"` // folder
+}
+
+// wants says whether a part is asked for.
+func (r Request) wants(part string) bool {
+	return len(r.Only) == 0 || slices.Contains(r.Only, part)
+}
+
+// mode names the kind of restore for people.
+func (r Request) mode() string {
+	if r.Mode == "" {
+		return "files"
+	}
+	return string(r.Mode)
 }
 
 // RequestOf returns what a run in the journal was asked for.
@@ -78,20 +97,22 @@ func (r Request) check() error {
 
 // canonical makes equal requests equal texts.
 func (r Request) canonical() Request {
-	r.Tables = slices.Clone(r.Tables)
-	slices.Sort(r.Tables)
-	r.Tables = slices.Compact(r.Tables)
+	for _, list := range []*[]string{&r.Tables, &r.Only, &r.MediaOnly} {
+		*list = slices.Clone(*list)
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
 	return r
 }
 
 func (r Request) equal(other Request) bool {
 	a, b := r.canonical(), other.canonical()
-	if !slices.Equal(a.Tables, b.Tables) {
+	if !slices.Equal(a.Tables, b.Tables) || !slices.Equal(a.Only, b.Only) || !slices.Equal(a.MediaOnly, b.MediaOnly) {
 		return false
 	}
-	a.Tables, b.Tables = nil, nil
 	return a.Point == b.Point && a.Mode == b.Mode && a.Live == b.Live && a.Target == b.Target &&
-		a.Owner == b.Owner && a.SkipDamaged == b.SkipDamaged && a.KeepOTK == b.KeepOTK
+		a.Owner == b.Owner && a.SkipDamaged == b.SkipDamaged && a.KeepOTK == b.KeepOTK &&
+		a.MediaPath == b.MediaPath && a.DeleteExtra == b.DeleteExtra && a.SecretsPath == b.SecretsPath
 }
 
 // loadName is the name of the database that a run loads.

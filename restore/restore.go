@@ -22,8 +22,9 @@ type Options struct {
 	Request       // Point is filled in from the recovery point
 	Archive       *archive.Archive
 	Reader        *archive.Reader
-	Recovery      archive.Point // the recovery point, with its manifest
-	Server        Server
+	Recovery      archive.Point       // the recovery point, with its manifest
+	Server        Server              // nil where the database is not asked for
+	Fillers       []Filler            // of the other parts, in this order
 	Jobs          int                 // workers; 0: as many as CPUs
 	Terminate     bool                // end the sessions on the live database
 	Force         bool                // let a database go live in spite of serious findings
@@ -51,16 +52,23 @@ func New(o Options) (*Job, error) {
 	switch {
 	case o.Recovery.Err != nil:
 		return nil, fmt.Errorf("restore of point %s: %w", o.Recovery.ID, o.Recovery.Err)
-	case m == nil || m.Database == nil:
-		return nil, fmt.Errorf("restore of point %s: it holds no database", o.Recovery.ID)
+	case m == nil:
+		return nil, fmt.Errorf("restore of point %s: its manifest was not read", o.Recovery.ID)
 	}
 	j := &Job{Options: o, partBytes: partBytes}
 	j.Point = o.Recovery.ID
-	if err := j.Request.check(); err != nil {
-		return nil, &RequestError{err}
+	if err := j.checkParts(); err != nil {
+		return nil, err
 	}
-	if err := json.Unmarshal(m.Database.Info, &j.dump); err != nil {
-		return nil, fmt.Errorf("restore of point %s: its description of the database is unreadable: %w", j.Point, err)
+	if j.withDatabase() {
+		if err := j.Request.check(); err != nil {
+			return nil, &RequestError{err}
+		}
+		if err := json.Unmarshal(m.Database.Info, &j.dump); err != nil {
+			return nil, fmt.Errorf("restore of point %s: its description of the database is unreadable: %w", j.Point, err)
+		}
+	} else {
+		j.Mode, j.Live, j.Target = "", "", ""
 	}
 	if j.Jobs <= 0 {
 		j.Jobs = max(2, runtime.NumCPU())
@@ -92,6 +100,9 @@ func (j *Job) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 	}
 	if err := b.Refusal(); err != nil {
 		return nil, err
+	}
+	if b.deletes() && !j.ConfirmedDrop {
+		return nil, errors.New("restore deletes media that the point does not have: confirm it")
 	}
 	if j.Mode == synapse.ModeInPlace && b.Server.LiveExists && !j.ConfirmedDrop && !has(run, vacate) {
 		return nil, fmt.Errorf("restore in-place drops the live database %s before it loads: confirm it", j.Live)
@@ -140,7 +151,7 @@ func (j *Job) database() *archive.Database {
 
 // readTOC reads the table of contents once; a stream has none.
 func (j *Job) readTOC(ctx context.Context) error {
-	if j.toc != nil || len(j.database().TOC) == 0 {
+	if !j.withDatabase() || j.toc != nil || len(j.database().TOC) == 0 {
 		return nil
 	}
 	var toc []byte

@@ -8,6 +8,7 @@ import (
 
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
 // Standing is where a restore stands: what it did, what is live, what it left
@@ -59,7 +60,7 @@ func Status(run *jobs.Run, found []synapse.Found) (Standing, error) {
 // String is the standing as a person reads it.
 func (s Standing) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s of point %s): %s\n", s.Run, s.Request.Mode, s.Request.Point, s.Says)
+	fmt.Fprintf(&b, "%s (%s of point %s): %s\n", s.Run, s.Request.mode(), s.Request.Point, s.Says)
 	if s.Step != "" {
 		fmt.Fprintf(&b, "  %-8s %s, next step %s\n", "state", s.State, s.Step)
 	}
@@ -95,9 +96,9 @@ func (s *Standing) explain(run *jobs.Run) {
 	case has(run, undone):
 		s.Says, s.Step = "it was undone: the database that was live before is live again", ""
 	case has(run, settle):
-		s.Says = fmt.Sprintf("done: %s is the restored database", s.Request.result())
+		s.Says = "done: " + s.Request.outcome()
 		if run.State == jobs.Incomplete {
-			s.Says += ", but some tables are empty: " + run.Error
+			s.Says += ", but not all of it: " + run.Error
 		}
 		if swapped && old.OldOID != 0 {
 			s.Next = append(s.Next, undo)
@@ -114,6 +115,10 @@ func (s *Standing) explain(run *jobs.Run) {
 		s.Next = append(s.Next, resume)
 	case record(run, swap) != nil:
 		s.Says = fmt.Sprintf("the swap of %s was begun and its end is not in the journal", s.Request.Live)
+		s.Next = append(s.Next, resume)
+		return
+	case s.Request.Mode == "":
+		s.Says = "unfinished; what is missing of the files is restored by the same command"
 		s.Next = append(s.Next, resume)
 		return
 	default:
@@ -135,6 +140,21 @@ func (s *Standing) drop() string {
 		}
 	}
 	return command + ": remove what it left on the server"
+}
+
+// outcome is what a restore that is done has made.
+func (r Request) outcome() string {
+	var parts []string
+	if r.Mode != "" {
+		parts = append(parts, r.result()+" is the restored database")
+	}
+	if r.MediaPath != "" && r.wants(archive.PartMedia) {
+		parts = append(parts, "the media are in "+r.MediaPath)
+	}
+	if r.SecretsPath != "" && r.wants(archive.PartSecrets) {
+		parts = append(parts, "the secrets are in "+r.SecretsPath)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // result is the name under which the restored database is found in the end.

@@ -18,12 +18,16 @@ func (j *Job) steps(run *jobs.Run, b *Blueprint) []jobs.Step {
 	step := func(name string, do func(context.Context, *jobs.Run) (any, error)) jobs.Step {
 		return jobs.Step{Name: name, Do: func(ctx context.Context) (any, error) { return do(ctx, run) }}
 	}
+	if !j.withDatabase() {
+		return append(j.fillSteps(), step(settle, j.settle))
+	}
 	steps := []jobs.Step{{Name: prepare, Do: func(ctx context.Context) (any, error) { return j.prepare(ctx, b) }}}
 	if j.Mode == synapse.ModeInPlace {
 		drop := func(ctx context.Context, run *jobs.Run) (any, error) { return j.vacate(ctx, run, b) }
 		steps = append(steps, step(rehearse, j.rehearse), step(vacate, drop))
 	}
 	steps = append(steps, step(create, j.create), step(load, j.load), step(check, j.check))
+	steps = append(steps, j.fillSteps()...)
 	if j.Mode != synapse.ModeBeside {
 		steps = append(steps, step(swap, j.swap))
 	}
@@ -242,6 +246,9 @@ func (j *Job) swap(ctx context.Context, run *jobs.Run) (any, error) {
 
 // settle looks once more at what bears the name, and says what is left to do.
 func (j *Job) settle(ctx context.Context, run *jobs.Run) (any, error) {
+	if !j.withDatabase() {
+		return settled{}, nil
+	}
 	made, err := loaded(run)
 	if err != nil {
 		return nil, err
