@@ -15,15 +15,17 @@
 //	|     process      |       +--------------> failed ------+
 //	|     killed       |       |  its context ended          |
 //	|                  |       +--------------> interrupted -+
-//	|                  |                                     |
-//	|                  +--> (still "running" in the journal) |
-//	|                                     |                  |
-//	+------------ Runner.Run again -------+------------------+
+//	|                  |                             ^       |
+//	|                  +--> (still "running" in the  |       |
+//	|                       journal) ----------------+       |
+//	|                                 its lock is taken over |
+//	|                                                        |
+//	+------------ Runner.Run again --------------------------+
 //	              skips the steps that are done
 //
-// A killed run stays "running" in the journal until somebody takes the lock
-// over and runs it again. The process that lost it learns so at its next save
-// ([ErrStale]) and stops where it is.
+// A killed run stays "running" in the journal until somebody takes its lock
+// over. The process that lost it learns so at its next save ([ErrStale]) and
+// stops where it is.
 //
 // It imports the standard library only. Procedures live in the packages below
 // it and know neither each other nor PostgreSQL, S3 or Kubernetes.
@@ -110,6 +112,9 @@ type Run struct {
 	PID     int             `json:"pid"`
 	Steps   []StepRecord    `json:"steps"`
 	Error   string          `json:"error,omitempty"`
+	// Unlocked says that the job needs no lock: whether its process lives can't
+	// be told by that.
+	Unlocked bool `json:"unlocked,omitempty"`
 
 	// Tag is the journal's version of the record, empty where it was never
 	// saved. Only journals set it.

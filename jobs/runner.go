@@ -63,8 +63,13 @@ func (r *Runner) Run(ctx context.Context, job Job, id RunID) (*Run, error) {
 	return run, err
 }
 
+func unlocked(job Job) bool {
+	u, ok := job.(interface{ Unlocked() bool })
+	return ok && u.Unlocked()
+}
+
 func (r *Runner) lock(ctx context.Context, job Job, id RunID) (context.Context, func() error, error) {
-	if u, ok := job.(interface{ Unlocked() bool }); ok && u.Unlocked() {
+	if unlocked(job) {
 		return ctx, func() error { return nil }, nil
 	}
 	held, release, err := r.Locker.Lock(ctx, id.Homeserver, id.String())
@@ -83,6 +88,7 @@ func (r *Runner) execute(ctx, held context.Context, job Job, id RunID) (*Run, er
 		r.log().InfoContext(ctx, "run is done already", "run", id.String())
 		return run, nil
 	}
+	run.Unlocked = unlocked(job)
 	a := &attempt{Runner: r, run: run, ctx: ctx, held: held}
 	a.open()
 	steps, err := a.plan(job)

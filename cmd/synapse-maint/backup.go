@@ -25,6 +25,7 @@ lists it as a recovery point. Synapse runs on meanwhile.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.runBackup(cmd.Context(), dryRun) },
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be copied")
+	p.waitFlag(cmd)
 	return cmd
 }
 

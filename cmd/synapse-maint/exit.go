@@ -23,7 +23,7 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(context.Cause(ctx), errInterrupted):
+	case errors.Is(context.Cause(ctx), errInterrupted), errors.Is(err, errRunInterrupted):
 		return exitInterrupted
 	case errors.Is(err, app.ErrUsage):
 		return exitUsage

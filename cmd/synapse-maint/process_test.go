@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,8 +18,30 @@ import (
 // process is the program at work, as another process.
 type process struct {
 	*exec.Cmd
-	out, err bytes.Buffer
+	out bytes.Buffer
+	err watched
 }
+
+// watched can be read while the process writes.
+type watched struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(b)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+// said is what is on its standard error so far.
+func (p *process) said() string { return p.err.String() }
 
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
@@ -89,12 +112,14 @@ func TestInterruptAndLock(t *testing.T) {
 	puts := func() bool { return strings.Contains(done(t, env, "runs"), "running") }
 	waitFor(t, "running", puts)
 
-	second := start(t, env, "backup")
+	second := start(t, env, "backup", "--wait", "0s")
 	if code := second.end(t); code != exitLocked {
 		t.Errorf("a second backup: exit code %d: %s", code, second.err.String())
 	}
-	if text := second.err.String(); !strings.Contains(text, "locked by another run") || !strings.Contains(text, "backup-2") {
-		t.Errorf("a second backup does not say who has the lock: %s", text)
+	for _, want := range []string{"locked by another run: backup-2", " since 2", "last heartbeat was", "can be taken over in"} {
+		if text := second.err.String(); !strings.Contains(text, want) {
+			t.Errorf("a second backup does not say %q: %s", want, text)
+		}
 	}
 
 	if err := first.Process.Signal(syscall.SIGINT); err != nil {

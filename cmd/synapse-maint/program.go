@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
@@ -26,6 +27,8 @@ type program struct {
 	globals  globals
 	report   *progress.Reporter
 	log      *slog.Logger
+
+	wait time.Duration // how long runs wait for the lock
 
 	warnOfPassword bool
 	printed        bool // the result is on standard output
@@ -102,7 +105,7 @@ func (p *program) app() (*app.App, error) {
 	g := p.globals
 	return app.New(app.Options{
 		Config: g.config, Homeserver: g.homeserver, Store: g.store, Database: g.database, PgBinDir: g.pgBinDir,
-		Jobs: g.jobs, Identities: g.identities, JobIdentity: g.jobIdentity,
+		Jobs: g.jobs, Identities: g.identities, JobIdentity: g.jobIdentity, Wait: p.wait,
 		Program: programName(), Log: p.log, Warn: p.warn,
 		Progress: func(s jobs.Progress) { p.report.Update(s.What, s.Done, s.Total) },
 		OnStep: func(run *jobs.Run, s jobs.StepRecord) {

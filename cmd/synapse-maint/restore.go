@@ -55,6 +55,7 @@ func (p *program) restoreCommand() *cobra.Command {
 	f.DurationVar(&o.keepOld, "keep-old", 0, "how long the database that was live is kept (default 72h)")
 	p.closingFlags(cmd, &o.terminate, &o.yes)
 	f.BoolVar(&o.dryRun, "dry-run", false, "only print the plan")
+	p.waitFlag(cmd)
 	cmd.AddCommand(p.resumeCommand(), p.undoCommand(), p.dropCommand(), p.statusCommand())
 	return cmd
 }

@@ -21,6 +21,7 @@ func (p *program) resumeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.from, "from", "", "`STORE` it restores from, if it is not the homeserver's")
 	cmd.Flags().BoolVar(&o.force, "force", false, "let the database go live in spite of serious findings")
 	p.closingFlags(cmd, &o.terminate, &o.yes)
+	p.waitFlag(cmd)
 	return cmd
 }
 
@@ -63,6 +64,7 @@ func (p *program) undoCommand() *cobra.Command {
 		},
 	}
 	p.closingFlags(cmd, &terminate, &yes)
+	p.waitFlag(cmd)
 	return cmd
 }
 
@@ -79,6 +81,7 @@ func (p *program) dropCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "also the database that was live before, although it is to be kept longer")
 	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
+	p.waitFlag(cmd)
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -68,6 +69,22 @@ func (p *program) command() *cobra.Command {
 	root.AddCommand(p.initCommand(), p.backupCommand(), p.listCommand(), p.showCommand(), p.verifyCommand(),
 		p.restoreCommand(), p.exportCommand(), p.runsCommand(), p.configCommand(), p.versionCommand())
 	return root
+}
+
+// lockWait is how long a run waits for the lock where nobody looks: longer than
+// the lock of a killed one lasts.
+const lockWait = 90 * time.Second
+
+// waitFlag is that of commands that need the homeserver's lock. A person learns
+// at once who has it; the next try of a CronJob whose pod was killed has to
+// outlive that pod's lock.
+func (p *program) waitFlag(cmd *cobra.Command) {
+	wait := lockWait
+	if p.terminal {
+		wait = 0
+	}
+	cmd.Flags().DurationVar(&p.wait, "wait", wait, "how long to wait for another run's lock (on a terminal 0s, else 1m30s)")
+	cmd.Flags().Lookup("wait").DefValue = "0s" // the text says it
 }
 
 // unknownCommand refuses what is no command, with the near miss.

@@ -32,6 +32,10 @@ func TestExitCodes(t *testing.T) {
 		{t.Context(), fmt.Errorf("export: %w", jobs.ErrIncomplete), 3},
 		{t.Context(), app.Nothingf("x"), 4},
 		{t.Context(), fmt.Errorf("backup: %w", jobs.ErrLocked), 11},
+		{t.Context(), endOf(&jobs.Run{State: jobs.Done}), 0},
+		{t.Context(), endOf(&jobs.Run{State: jobs.Failed}), 1},
+		{t.Context(), endOf(&jobs.Run{State: jobs.Incomplete}), 3},
+		{t.Context(), endOf(&jobs.Run{State: jobs.Interrupted}), 130},
 		{interrupted, hinted{context.Canceled, "go on"}, 130},
 	} {
 		if got := exitCode(c.ctx, c.err); got != c.want {

@@ -15,18 +15,24 @@ import (
 )
 
 func (p *program) runsCommand() *cobra.Command {
-	last := 20
+	last, follow := 20, false
 	cmd := &cobra.Command{
 		Use:   "runs [RUN]",
 		Short: "The journal: what ran, when, and how it ended",
-		Args:  between(0, 1),
+		Long: `Lists the newest runs, or shows one in full. With --follow it waits until the run ends, or
+the newest one at work, and ends with the exit code that the run's own command has.`,
+		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
+			switch {
+			case follow:
+				return p.runFollow(cmd.Context(), args)
+			case len(args) == 1:
 				return p.runRun(cmd.Context(), args[0])
 			}
 			return p.runRuns(cmd.Context(), last)
 		},
 	}
+	cmd.Flags().BoolVar(&follow, "follow", false, "wait until the run ends")
 	cmd.Flags().IntVar(&last, "last", last, "how many runs are listed")
 	return cmd
 }
@@ -39,24 +45,10 @@ func (p *program) runRuns(ctx context.Context, last int) error {
 	if err != nil {
 		return err
 	}
-	all := []*jobs.Run{}
-	for _, job := range app.JobNames() {
-		n := 0
-		for run, err := range a.Journal().Runs(ctx, a.Name, job) {
-			if run == nil || run.Job == "" {
-				return err
-			}
-			if err != nil {
-				run.Error = err.Error()
-			}
-			all = append(all, run)
-			if n++; n == last {
-				break
-			}
-		}
+	all, err := newestRuns(ctx, a, last)
+	if err != nil {
+		return err
 	}
-	slices.SortFunc(all, func(a, b *jobs.Run) int { return b.Due.Compare(a.Due) })
-	all = all[:min(last, len(all))]
 	text := fmt.Sprintf("The journal of %s has no run yet\n", a.Name)
 	if len(all) > 0 {
 		var rows [][]string
@@ -68,23 +60,53 @@ func (p *program) runRuns(ctx context.Context, last int) error {
 	return p.print(all, text)
 }
 
+// newestRuns are the newest of all jobs, newest first.
+func newestRuns(ctx context.Context, a *app.Archive, last int) ([]*jobs.Run, error) {
+	all := []*jobs.Run{}
+	for _, job := range app.JobNames() {
+		n := 0
+		for run, err := range a.Journal().Runs(ctx, a.Name, job) {
+			if run == nil || run.Job == "" {
+				return nil, err
+			}
+			if err != nil {
+				run.Error = err.Error()
+			}
+			all = append(all, a.Living(ctx, run))
+			if n++; n == last {
+				break
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *jobs.Run) int { return b.Due.Compare(a.Due) })
+	return all[:min(last, len(all))], nil
+}
+
 func (p *program) runRun(ctx context.Context, name string) error {
 	a, err := p.archive(ctx, "")
 	if err != nil {
 		return err
 	}
-	id, err := jobs.ParseRunID(a.Name, name)
-	if err != nil {
-		return app.Usagef("%v", err)
-	}
-	run, err := a.Journal().Open(ctx, id)
+	run, err := findRun(ctx, a, name)
 	if err != nil {
 		return err
 	}
-	if run.Tag == "" {
-		return app.Nothingf("the journal of %s has no run %s: see runs", a.Name, id)
-	}
 	return p.print(run, p.runText(run))
+}
+
+func findRun(ctx context.Context, a *app.Archive, name string) (*jobs.Run, error) {
+	id, err := jobs.ParseRunID(a.Name, name)
+	if err != nil {
+		return nil, app.Usagef("%v", err)
+	}
+	run, err := a.Journal().Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if run.Tag == "" {
+		return nil, app.Nothingf("the journal of %s has no run %s: see runs", a.Name, id)
+	}
+	return a.Living(ctx, run), nil
 }
 
 func (p *program) runText(run *jobs.Run) string {

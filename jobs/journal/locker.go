@@ -26,8 +26,10 @@ type Options struct {
 	// Wait is how long Lock waits for a holder to give the lock back. With 0
 	// it does not wait for one that is alive.
 	Wait time.Duration
-	Log  *slog.Logger     // nil: nothing is logged
-	Now  func() time.Time // for the record only; nil: time.Now
+	// Waiting is told once that Lock begins to wait, and for whom; may be nil.
+	Waiting func(holder string)
+	Log     *slog.Logger     // nil: nothing is logged
+	Now     func() time.Time // for the record only; nil: time.Now
 }
 
 // Locker implements [jobs.Locker] with one object a lock. Use [NewLocker].
@@ -41,6 +43,9 @@ type Options struct {
 // A holder is dead if it was a process of this very machine and boot that is
 // gone; or if the object did not change for a whole TTL, by the monotonic clock
 // of the one who watches it. No two machines' clocks are compared.
+//
+// The run of a holder whose lock was taken over is marked as interrupted in the
+// journal, which is in the same store.
 //
 // A lock that is given back stays, marked as released, and is never deleted:
 // between looking whose it is and deleting it, it could be taken by another.
@@ -75,6 +80,8 @@ type record struct {
 	Beat     int64     `json:"beat"` // counts heartbeats
 	TTL      float64   `json:"ttl"`  // seconds
 	Released bool      `json:"released,omitempty"`
+
+	seen time.Time // when it was written last, by the store's clock
 }
 
 func (r *record) ttl() time.Duration {
@@ -101,7 +108,7 @@ func (l *Locker) Lock(ctx context.Context, name, purpose string) (context.Contex
 		if !errors.Is(err, fs.ErrExist) {
 			return nil, nil, fmt.Errorf("lock %s: %w", name, err)
 		}
-		tag, err := l.free(ctx, name, asked)
+		last, tag, err := l.free(ctx, name, asked)
 		if err != nil {
 			return nil, nil, fmt.Errorf("lock %s: %w", name, err)
 		}
@@ -112,6 +119,7 @@ func (l *Locker) Lock(ctx context.Context, name, purpose string) (context.Contex
 		o, err = l.put(ctx, rec, tag)
 		if err == nil {
 			held, release := l.hold(ctx, rec, o.Tag, began)
+			l.bury(held, last, &rec)
 			return held, release, nil
 		}
 		if !errors.Is(err, storage.ErrChanged) {
@@ -121,48 +129,55 @@ func (l *Locker) Lock(ctx context.Context, name, purpose string) (context.Contex
 	}
 }
 
-// free returns the tag of the lock as it can be taken from, waiting as long as
-// it may; an empty one if the lock is gone. ErrLocked if its holder is alive.
-func (l *Locker) free(ctx context.Context, name string, asked time.Time) (string, error) {
+// free returns the lock and its tag as it can be taken from, waiting as long as
+// it may; an empty tag if the lock is gone. ErrLocked if its holder is alive.
+func (l *Locker) free(ctx context.Context, name string, asked time.Time) (*record, string, error) {
 	var w watch
+	told := l.opt.Waiting == nil
 	for {
 		rec, tag, err := l.read(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", nil
+			return nil, "", nil
 		}
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
 		w.see(tag)
 		switch {
 		case rec.Released:
-			return tag, nil
+			return rec, tag, nil
 		case rec.Process.gone(l.self):
 			l.opt.Log.WarnContext(ctx, "taking over the lock of a process that is gone", "lock", name, "holder", rec.holder())
-			return tag, nil
+			return rec, tag, nil
 		case w.unchanged() >= rec.ttl():
 			l.opt.Log.WarnContext(ctx, "taking over the lock of a holder without heartbeat", "lock", name, "holder", rec.holder(), "ttl", rec.ttl())
-			return tag, nil
+			return rec, tag, nil
 		}
 		if time.Since(asked) >= l.opt.Wait {
 			silent, err := w.silent(ctx, l, rec)
 			if err != nil {
-				return "", err
+				return nil, "", err
 			}
 			if !silent {
-				return "", rec.locked()
+				return nil, "", rec.locked(w.age)
 			}
 		}
+		if !told {
+			l.opt.Waiting(rec.holder())
+			told = true
+		}
 		if err := sleep(ctx, max(rec.ttl()/12, time.Millisecond)); err != nil {
-			return "", err
+			return nil, "", err
 		}
 	}
 }
 
-// locked is the error that names the holder.
-func (r *record) locked() error {
-	return fmt.Errorf("%w: %s; should that process be dead, the lock is taken over by itself after %s without its heartbeat",
-		jobs.ErrLocked, r.holder(), r.ttl())
+// locked is the error that names the holder, and says when it will be held for
+// dead. age is that of its last heartbeat.
+func (r *record) locked(age time.Duration) error {
+	age = min(max(age, 0), r.ttl())
+	return fmt.Errorf("%w: %s; its last heartbeat was %.0f s ago: without another one the lock can be taken over in %.0f s (see --wait)",
+		jobs.ErrLocked, r.holder(), age.Seconds(), (r.ttl() - age).Seconds())
 }
 
 func (r *record) holder() string {

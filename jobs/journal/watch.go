@@ -16,6 +16,7 @@ type watch struct {
 	since time.Time // by our monotonic clock
 	known bool      // whether its holder was silent when we first saw it in this state
 	quiet bool
+	age   time.Duration // of its last heartbeat, when that became known
 }
 
 func (w *watch) see(tag string) {
@@ -42,7 +43,8 @@ func (w *watch) silent(ctx context.Context, l *Locker, rec *record) (bool, error
 	if err != nil {
 		return false, fmt.Errorf("look at the lock: %w", err)
 	}
-	w.known, w.quiet = true, o.Tag == w.tag && now.Sub(o.Modified) > rec.ttl()
+	w.age = now.Sub(o.Modified)
+	w.known, w.quiet = true, o.Tag == w.tag && w.age > rec.ttl()
 	return w.quiet, nil
 }
 
@@ -89,6 +91,6 @@ func (l *Locker) read(ctx context.Context, name string) (*record, string, error)
 	if err := json.Unmarshal(body, &rec); err != nil || rec.TTL <= 0 {
 		rec = record{Purpose: "somebody unknown (the lock's object is damaged)", TTL: l.opt.TTL.Seconds(), Since: o.Modified}
 	}
-	rec.Name = name
+	rec.Name, rec.seen = name, o.Modified
 	return &rec, o.Tag, nil
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/config"
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -41,8 +42,9 @@ type Options struct {
 	Database    string // URL
 	PgBinDir    string
 	Jobs        int
-	Identities  []string // files
-	JobIdentity string   // file
+	Identities  []string      // files
+	JobIdentity string        // file
+	Wait        time.Duration // how long a run waits for the homeserver's lock
 
 	Program  string // name and version
 	Warn     func(string)

@@ -156,11 +156,26 @@ func (a *Archive) Run(ctx context.Context, job jobs.Job, id jobs.RunID) (*jobs.R
 }
 
 func (a *Archive) runner() *jobs.Runner {
-	log := a.app.opt.Log
-	return &jobs.Runner{
-		Journal: a.Journal(), Locker: journal.NewLocker(a.ledger, journal.Options{Log: log}),
-		Log: log, OnStep: a.app.opt.OnStep,
+	return &jobs.Runner{Journal: a.Journal(), Locker: a.locker(), Log: a.app.opt.Log, OnStep: a.app.opt.OnStep}
+}
+
+func (a *Archive) locker() *journal.Locker {
+	o := a.app.opt
+	return journal.NewLocker(a.ledger, journal.Options{Log: o.Log, Wait: o.Wait, Waiting: func(holder string) {
+		o.Warn(fmt.Sprintf("locked by %s: waiting up to %.0f s for it", holder, o.Wait.Seconds()))
+	}})
+}
+
+// Living returns a run of the journal as it is: one that says it is running is
+// interrupted if its process is dead. Where that can't be found out, it is
+// returned as the journal has it.
+func (a *Archive) Living(ctx context.Context, run *jobs.Run) *jobs.Run {
+	now, err := a.locker().Living(ctx, run)
+	if err != nil {
+		a.app.opt.Log.WarnContext(ctx, "whether a run lives is not known", "run", run.String(), "error", err)
+		return run
 	}
+	return now
 }
 
 // short is an error without the standard library's words at its end, which say
