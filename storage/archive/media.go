@@ -82,9 +82,9 @@ func (f *Findings) Number() int64 {
 type Secrets struct {
 	// Files say what there is, without a byte of it.
 	Files []SecretFile `json:"files"`
-	// Blobs, one after the other, are a JSON document with the files' bytes;
-	// FORMAT.md. It is padded with a random member, so that an ID tells nothing
-	// to those who guess.
+	// Blobs, one after the other, are a line of JSON for each file, in the same
+	// order, with its bytes; FORMAT.md. Each has a random member, so that an ID
+	// tells nothing to those who guess.
 	Blobs []Blob `json:"blobs"`
 }
 

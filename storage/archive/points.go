@@ -53,6 +53,9 @@ func (a *Archive) Commit(ctx context.Context, m *Manifest) (string, error) {
 	if m.Taken.IsZero() {
 		return fail(errors.New("it does not say when it was taken"))
 	}
+	if m.Secrets != nil && !a.Encrypted() {
+		return fail(errors.New("it has secrets, and they are never stored unencrypted"))
+	}
 	if err := a.checkBlobs(ctx, m); err != nil {
 		return fail(err)
 	}

@@ -3,7 +3,8 @@
 #
 #   rescue.sh help                           this page
 #   rescue.sh [options] list                 the recovery points, oldest first
-#   rescue.sh [options] restore POINT DIR    writes one into the new folder DIR
+#   rescue.sh [options] restore POINT DIR    writes its database into the new folder DIR
+#   rescue.sh [options] secrets POINT DIR    writes its secrets into the new folder DIR
 #
 #   -f, --from SOURCE     where the archive is, the place that has archive.json:
 #                           a folder           (default: where this script is)
@@ -16,6 +17,8 @@
 # POINT is an ID that list prints, or "latest". DIR is then a directory archive
 # of pg_dump: pg_restore -j 4 -d DATABASE DIR. If pg_dump could not be taken
 # apart it has one file, dump.custom: pg_restore -d DATABASE DIR/dump.custom.
+# Secrets (signing key, homeserver.yaml, what it names) are below DIR at the paths
+# that they had, for their owner only; which was whose is printed.
 #
 # Needs bash, coreutils, jq, zstd; age if encrypted; aws or rclone for a bucket.
 # Ends with 0 only if all of the point is in DIR. The format is described in
@@ -41,7 +44,7 @@ from=${from%/}
 case ${1-} in
 help) help; exit ;;
 list) [ $# = 1 ] || usage ;;
-restore) [ $# = 3 ] || usage ;;
+restore | secrets) [ $# = 3 ] || usage ;;
 *) usage ;;
 esac
 
@@ -145,15 +148,14 @@ list() {
     done < <(names points)
 }
 
-# wanted prints for each blob of the point: ID, size, file, offset in the file,
-# and which of the file's row groups it belongs to (a row may span blobs).
+# wanted FILTER prints for each blob of the point: ID, size, file, offset in the
+# file, and which of the file's row groups it belongs to (a row may span blobs).
 wanted() {
     jq -r 'def blobs($file): foreach .[] as $b (
             {start: 0, end: 0, group: 0, open: true};
             {start: .end, end: (.end + $b.size), group: (if .open then .group else .group + 1 end), open: ($b.open // false)};
             [$b.id, $b.size, $file, .start, .group]);
-        .database | ((.toc // [] | blobs("toc.dat")), (.stream // [] | blobs("dump.custom")),
-            (.tables // [] | .[] | "\(.dump_id).dat" as $f | .blobs // [] | blobs($f))) | join(" ")' "$tmp/manifest"
+        ('"$1"') | join(" ")' "$tmp/manifest"
 }
 
 # places prints for each blob of the archive: ID, pack, offset, stored length.
@@ -213,8 +215,11 @@ leave_out() {
     mv -- "$tmp/part" "$2/$file"
 }
 
-restore() {
-    local point=$1 dir=$2 id size file start group all
+# open POINT DIR PART reads the manifest of the point, whose ID is $point then,
+# and makes the folder.
+open() {
+    local dir=$2 all
+    point=$1
     [ "$point" != latest ] || point=$(names points | tail -n 1)
     [ -n "$point" ] || die "there is no recovery point in $from"
     all=$(names points) # empty where keys may not list: a point can be read all the same
@@ -222,11 +227,17 @@ restore() {
     sealed "points/$point" "$tmp/point" || die "without points/$point there is nothing to restore"
     unseal <"$tmp/point" >"$tmp/manifest" || die "damaged, or encrypted to another identity: points/$point"
     [ "$(jq .format "$tmp/manifest")" = 1 ] || die "points/$point has a format that this script does not know"
+    [ "$(jq --arg p "$3" 'has($p)' "$tmp/manifest")" = true ] ||
+        die "points/$point has no $3: $(jq -r --arg p "$3" '[.lacks[]? | select(.part == $p) | .why] | join(", ")' "$tmp/manifest")"
     mkdir -p -- "$dir"
     [ -z "$(ls -A -- "$dir")" ] || die "$dir is not empty"
+}
 
+# gather FILTER DIR writes the files that wanted names into a folder.
+gather() {
+    local id size file start group
     declare -gA got=() # "FILE OFFSET" of the blobs that are in place
-    wanted >"$tmp/wanted"
+    wanted "$1" >"$tmp/wanted"
     places >"$tmp/places"
     sort -k1,1 "$tmp/wanted" >"$tmp/w"
     sort -k1,1 "$tmp/places" >"$tmp/p"
@@ -234,7 +245,14 @@ restore() {
         damage "blob $id of $file is in no index object"
     done < <(join -v 1 "$tmp/w" "$tmp/p")
     join "$tmp/w" "$tmp/p" | sort -k6,6 -k7,7n >"$tmp/plan"
-    fetch "$dir" <"$tmp/plan"
+    fetch "$2" <"$tmp/plan"
+}
+
+restore() {
+    local dir=$2 id size file start group
+    open "$1" "$dir" database
+    gather '.database | ((.toc // [] | blobs("toc.dat")), (.stream // [] | blobs("dump.custom")),
+        (.tables // [] | .[] | "\(.dump_id).dat" as $f | .blobs // [] | blobs($f)))' "$dir"
 
     local -A lost=()
     while read -r id size file start group; do
@@ -251,7 +269,27 @@ restore() {
         printf '\\.\n\n\n' >>"$dir/$file"
     done < <(jq -r '.database.tables // [] | .[] | "\(.dump_id).dat"' "$tmp/manifest")
     [ "$damaged" = 0 ] || die "$dir is what could be saved; $damaged damaged objects and blobs were passed over"
-    echo "$dir: all of $point, every checksum right" >&2
+    echo "$dir: all of the database of $point, every checksum right" >&2
+}
+
+# secrets writes the secrets, a line of JSON each, as the files that they were.
+secrets() {
+    local dir=$2 line name count=0
+    umask 077
+    open "$1" "$dir" secrets
+    mkdir "$tmp/secrets"
+    gather '.secrets.blobs | blobs("lines")' "$tmp/secrets"
+    [ "$damaged" = 0 ] || die "the secrets can't be put together"
+    while IFS= read -r line; do
+        name=$(jq -r .name <<<"$line")
+        case /$name/ in */../* | */./* | *//*) die "a secret is called $name, which is no name" ;; esac
+        mkdir -p -- "$dir/$(dirname -- "$name")"
+        jq -r .data <<<"$line" | base64 -d >"$dir/$name"
+        jq -r '"\(.name): \(.what), was \(.from), mode \(.mode), owner \(.uid // "?"):\(.gid // "?")"' <<<"$line"
+        count=$((count + 1))
+    done <"$tmp/secrets/lines"
+    [ "$count" = "$(jq '.secrets.files | length' "$tmp/manifest")" ] || die "the point names other secrets than the $count that it has"
+    echo "$dir: all $count secrets of $point, every checksum right" >&2
 }
 
 table() { jq -r --arg f "$1" '.database.tables[] | select("\(.dump_id).dat" == $f) | "\(.schema).\(.name)"' "$tmp/manifest"; }
@@ -259,4 +297,5 @@ table() { jq -r --arg f "$1" '.database.tables[] | select("\(.dump_id).dat" == $
 case $1 in
 list) list ;;
 restore) restore "$2" "$3" ;;
+secrets) secrets "$2" "$3" ;;
 esac

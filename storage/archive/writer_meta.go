@@ -51,3 +51,6 @@ func (x *index) only(ids []ID) *index {
 	}
 	return some
 }
+
+// Encrypted says whether what is added is encrypted.
+func (w *Writer) Encrypted() bool { return w.a.Encrypted() }
