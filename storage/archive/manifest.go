@@ -27,6 +27,9 @@ type Manifest struct {
 	// the point was taken: local media that the database names and nobody has.
 	Degraded []string `json:"degraded,omitempty"`
 	Sizes    Sizes    `json:"sizes"`
+	// Origin is the point of another archive that this one is a copy of, under
+	// other keys: the archive's ID, a slash, and the point's. Else empty.
+	Origin string `json:"origin,omitempty"`
 }
 
 // Sizes of a recovery point, in bytes.

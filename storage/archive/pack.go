@@ -139,22 +139,31 @@ func (w *Writer) writeIndex(ctx context.Context) error {
 	if len(packs) == 0 {
 		return nil
 	}
-	plain, err := marshalIndex(packs)
+	stored, err := w.a.putIndex(ctx, packs, w.opt.Retain)
 	if err != nil {
-		return fmt.Errorf("write the index: %w", err)
-	}
-	sealed, err := w.a.sealMeta(plain)
-	if err != nil {
-		return fmt.Errorf("write the index: %w", err)
-	}
-	key := sumKey(indexPrefix, time.Now(), sealed, 64)
-	if err := putVerified(ctx, w.a.store, key, sealed, storage.PutOptions{RetainUntil: retainUntil(w.opt.Retain)}); err != nil {
-		return fmt.Errorf("write the index: %w", err)
+		return err
 	}
 	w.mu.Lock()
-	w.stats.StoredBytes += int64(len(sealed))
+	w.stats.StoredBytes += stored
 	w.mu.Unlock()
 	return nil
+}
+
+// putIndex puts an index object of these packs, and returns its size.
+func (a *Archive) putIndex(ctx context.Context, packs []packRecord, retain time.Duration) (stored int64, err error) {
+	plain, err := marshalIndex(packs)
+	if err != nil {
+		return 0, fmt.Errorf("write the index: %w", err)
+	}
+	sealed, err := a.sealMeta(plain)
+	if err != nil {
+		return 0, fmt.Errorf("write the index: %w", err)
+	}
+	key := sumKey(indexPrefix, time.Now(), sealed, 64)
+	if err := putVerified(ctx, a.store, key, sealed, storage.PutOptions{RetainUntil: retainUntil(retain)}); err != nil {
+		return 0, fmt.Errorf("write the index: %w", err)
+	}
+	return int64(len(sealed)), nil
 }
 
 // replacePack adds a pack that was just put and proved: one of that name that

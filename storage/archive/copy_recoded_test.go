@@ -1,0 +1,95 @@
+package archive_test
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/synapse-maint/synapse-maint/storage"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+	"github.com/synapse-maint/synapse-maint/storage/mem"
+	"github.com/synapse-maint/synapse-maint/storage/storetest"
+)
+
+// another makes an archive of its own, for the same homeserver.
+func another(t testing.TB, encrypted bool) (storage.Store, keys) {
+	t.Helper()
+	s, k, _ := original(t, encrypted)
+	return s, k
+}
+
+// Between archives with other keys everything is opened and stored anew, and
+// the points are the same.
+func TestCopyToAnArchiveWithOtherKeys(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ from, to bool }{{true, true}, {true, false}, {false, true}} {
+		from, k, ids := original(t, c.from, 1, 2)
+		to, k2 := another(t, c.to)
+		keys := []age.Identity{k.owner, k2.job}
+		r, err := copyAll(t, from, to, keys, archive.CopyOptions{})
+		ok(t, err)
+		if !r.Recoded || len(r.Points) != 2 || r.Points[0].As == ids[0] || r.Points[0].As == "" {
+			t.Errorf("%+v: %+v", c, r)
+		}
+		want, got := wholePoints(t, from, k.owner), wholePoints(t, to, k2.owner)
+		if c.from && !c.to {
+			for taken, text := range want { // secrets are never stored unencrypted
+				want[taken] = text[:strings.LastIndex(text, "the key")]
+			}
+		}
+		if !maps.Equal(want, got) {
+			t.Errorf("%+v: the points of the copy are others", c)
+		}
+		r, err = copyAll(t, from, to, keys, archive.CopyOptions{})
+		ok(t, err)
+		if !r.Points[0].There || !r.Points[1].There || r.Packs != 0 || len(wholePoints(t, to, k2.owner)) != 2 {
+			t.Errorf("%+v, the second time: %+v", c, r)
+		}
+	}
+}
+
+func TestCopyToOtherKeysNeedsThem(t *testing.T) {
+	t.Parallel()
+	from, k, _ := original(t, true, 1)
+	to, k2 := another(t, true)
+	_, err := copyAll(t, from, to, []age.Identity{k.job, k2.job}, archive.CopyOptions{})
+	if !errors.Is(err, archive.ErrNoKey) || !strings.Contains(err.Error(), "different keys") || !strings.Contains(err.Error(), "--identity") {
+		t.Error(err)
+	}
+}
+
+// TestCopyToOtherKeysKilled is TestCopyKilled for archives that are two.
+func TestCopyToOtherKeysKilled(t *testing.T) {
+	t.Parallel()
+	from, k, _ := original(t, true, 1)
+	want := wholePoints(t, from, k.owner)
+	_, k2 := another(t, true)
+	keys := []age.Identity{k.owner, k2.job}
+	for n := 1; ; n++ {
+		to := mem.New()
+		_, err := archive.Init(t.Context(), to, k2.opt)
+		ok(t, err)
+		dying := storetest.Faulty(to, func(c storetest.Call) storetest.Fault {
+			if c.N < n {
+				return storetest.Fault{}
+			}
+			return storetest.Fault{Err: errStore, Late: c.N == n}
+		})
+		_, err = copyAll(t, from, dying, keys, archive.CopyOptions{Jobs: 1})
+		if got := wholePoints(t, to, k2.owner); err == nil {
+			if !maps.Equal(got, want) {
+				t.Fatalf("call %d: done, with other points", n)
+			}
+			break
+		}
+		if _, err := copyAll(t, from, to, keys, archive.CopyOptions{}); err != nil {
+			t.Fatalf("call %d, the next copy: %v", n, err)
+		}
+		if !maps.Equal(wholePoints(t, to, k2.owner), want) {
+			t.Fatalf("call %d: the next copy has other points", n)
+		}
+	}
+}
