@@ -182,9 +182,9 @@ func (a *attempt) end(s Step, note any, err error) {
 	case err == nil:
 	case errors.Is(err, ErrIncomplete):
 		rec.State, rec.Error = Incomplete, oneLine(err)
-		a.errs = append(a.errs, fmt.Errorf("%s: %w", s.Name, err))
+		a.errs = append(a.errs, named(s.Name, err))
 	default:
-		a.fail(fmt.Errorf("%s: %w", s.Name, a.because(err)))
+		a.fail(named(s.Name, a.because(err)))
 		rec.State, rec.Error = a.failure(), oneLine(err)
 	}
 	a.logEnd(*rec, err)
@@ -222,10 +222,20 @@ func (a *attempt) close() error {
 			err = sequence(append(a.errs, serr))
 		}
 	}
-	if err != nil && !strings.HasPrefix(err.Error(), a.run.Job+" ") {
-		err = fmt.Errorf("%s: %w", a.run.Job, err)
+	return named(a.run.Job, err)
+}
+
+// named puts a job's or a step's name before an error, unless it begins with
+// that word already.
+func named(name string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return err
+	rest, found := strings.CutPrefix(err.Error(), name)
+	if found && rest != "" && strings.ContainsAny(rest[:1], " :,") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // fail notes a reason for which the steps end here.

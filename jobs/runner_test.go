@@ -266,3 +266,20 @@ func TestRunID(t *testing.T) {
 		}
 	}
 }
+
+// A name is not said twice: "backup: backup: backup of …".
+func TestErrorsNameJobAndStepOnce(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"backup of x: in use": "backup of x: in use",
+		"backup: no":          "backup: no",
+		"backups fail":        "backup: backups fail",
+		"no":                  "backup: no",
+	} {
+		b := setup(t)
+		_, err := b.Run(t.Context(), &script{steps: []jobs.Step{b.step("backup", errors.New(text))}}, due())
+		if err == nil || err.Error() != want {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

@@ -43,8 +43,9 @@ const (
 )
 
 // Status says where a restore stands. found is what the server has; nil where
-// it can't be asked: then the answer is the journal's alone.
-func Status(run *jobs.Run, found []synapse.Found) (Standing, error) {
+// it can't be asked: then the answer is the journal's alone. later are the
+// restores that came after, as [Later] returns them.
+func Status(run *jobs.Run, found []synapse.Found, later ...*jobs.Run) (Standing, error) {
 	asked, err := RequestOf(run)
 	if err != nil {
 		return Standing{}, err
@@ -53,7 +54,7 @@ func Status(run *jobs.Run, found []synapse.Found) (Standing, error) {
 	if s.Leftovers, err = leftovers(run, asked, found); err != nil {
 		return Standing{}, err
 	}
-	s.explain(run)
+	s.explain(run, later)
 	return s, nil
 }
 
@@ -84,10 +85,10 @@ func (s Standing) String() string {
 }
 
 // explain fills in Says and Next.
-func (s *Standing) explain(run *jobs.Run) {
+func (s *Standing) explain(run *jobs.Run, later []*jobs.Run) {
 	resume := "restore resume " + s.Run + ": go on where it stopped"
-	undo := "restore undo " + s.Run + ": bring the database that was live before back"
-	old, swapped, _ := swapOf(run)
+	way := inTheWay(later)
+	undo := s.undo(run, way)
 	switch {
 	case has(run, dropped):
 		s.Says = "it was dropped; nothing of it is left to resume or undo"
@@ -100,15 +101,13 @@ func (s *Standing) explain(run *jobs.Run) {
 		if run.State == jobs.Incomplete {
 			s.Says += ", but not all of it: " + run.Error
 		}
-		if swapped && old.OldOID != 0 {
-			s.Next = append(s.Next, undo)
+		if way.says != "" {
+			s.Says += "; " + way.says
 		}
-	case swapped:
+		s.Next = append(s.Next, undo...)
+	case has(run, swap):
 		s.Says = fmt.Sprintf("%s is the restored database; the restore has only to be finished", s.Request.Live)
-		s.Next = append(s.Next, resume)
-		if old.OldOID != 0 {
-			s.Next = append(s.Next, undo)
-		}
+		s.Next = append(append(s.Next, resume), undo...)
 		return
 	case record(run, vacate) != nil:
 		s.Says = fmt.Sprintf("the live database %s was dropped or is being dropped, and its replacement is not live yet", s.Request.Live)
@@ -128,6 +127,20 @@ func (s *Standing) explain(run *jobs.Run) {
 	if len(s.Leftovers) > 0 {
 		s.Next = append(s.Next, s.drop())
 	}
+}
+
+// undo are the commands that bring back the database that was live before, those
+// for later restores first; none where there is no way back.
+func (s *Standing) undo(run *jobs.Run, way obstacle) []string {
+	old, swapped, _ := swapOf(run)
+	if !swapped || old.OldOID == 0 || way.says != "" && len(way.first) == 0 {
+		return nil
+	}
+	var all []string
+	for _, command := range way.first {
+		all = append(all, command+": first, because it is newer")
+	}
+	return append(all, "restore undo "+s.Run+": bring the database that was live before back")
 }
 
 // drop is the command that removes what is left, as long as it is to be kept

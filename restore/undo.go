@@ -22,7 +22,7 @@ type undo struct{ Closing }
 func (undo) Name() string { return "undo" }
 
 // Plan refuses what can't be undone.
-func (u undo) Plan(_ context.Context, run *jobs.Run) ([]jobs.Step, error) {
+func (u undo) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 	name := u.Run.RunID.String()
 	if err := claimFor(run, name); err != nil {
 		return nil, err
@@ -39,8 +39,21 @@ func (u undo) Plan(_ context.Context, run *jobs.Run) ([]jobs.Step, error) {
 		return nil, fmt.Errorf("undo %s: it swapped nothing, there is nothing to undo", name)
 	case done.OldOID == 0:
 		return nil, fmt.Errorf("undo %s: there is no database from before to go back to", name)
+	case has(u.Run, undone):
+		return u.steps(done), nil
 	}
-	return []jobs.Step{{Name: "undo", Do: func(ctx context.Context) (any, error) { return u.do(ctx, done) }}}, nil
+	later, err := Later(ctx, u.Journal, u.Run)
+	if err != nil {
+		return nil, err
+	}
+	if o := inTheWay(later); o.says != "" {
+		return nil, fmt.Errorf("undo %s: %s", name, o)
+	}
+	return u.steps(done), nil
+}
+
+func (u undo) steps(done synapse.Swap) []jobs.Step {
+	return []jobs.Step{{Name: "undo", Do: func(ctx context.Context) (any, error) { return u.do(ctx, done) }}}
 }
 
 func (u undo) do(ctx context.Context, done synapse.Swap) (any, error) {
@@ -60,7 +73,7 @@ func (u undo) do(ctx context.Context, done synapse.Swap) (any, error) {
 			return note, u.close(ctx, undone, note)
 		}
 	}
-	return nil, fmt.Errorf("undo: %s is not the database that was live before (OID %d)", done.Live, done.OldOID)
+	return nil, fmt.Errorf("undo: afterwards %s is not the database that was live before (OID %d)", done.Live, done.OldOID)
 }
 
 // NewDrop returns the job that removes what a restore left on the server: a

@@ -35,7 +35,7 @@ func (p *program) runResume(ctx context.Context, name string, o restoreOptions) 
 		return err
 	}
 	if run.State == jobs.Done {
-		return p.printStatus(run, nil)
+		return p.printStatus(ctx, a, run, nil)
 	}
 	asked, err := restore.RequestOf(run)
 	if err != nil {
@@ -108,7 +108,7 @@ func (p *program) close(ctx context.Context, name string, yes bool, what string,
 	if err != nil {
 		return err
 	}
-	before, err := restore.Status(run, found)
+	before, err := standing(ctx, a, run, found)
 	if err != nil {
 		return err
 	}
@@ -125,11 +125,20 @@ func (p *program) close(ctx context.Context, name string, yes bool, what string,
 	if found, err = c.Server.Databases(ctx); err != nil {
 		return err
 	}
-	return p.printStatus(run, found)
+	return p.printStatus(ctx, a, run, found)
 }
 
-func (p *program) printStatus(run *jobs.Run, found []synapse.Found) error {
-	s, err := restore.Status(run, found)
+// standing is where a restore stands, among those that came after it.
+func standing(ctx context.Context, a *app.Archive, run *jobs.Run, found []synapse.Found) (restore.Standing, error) {
+	later, err := restore.Later(ctx, a.Journal(), run)
+	if err != nil {
+		return restore.Standing{}, err
+	}
+	return restore.Status(a.Living(ctx, run), found, later...)
+}
+
+func (p *program) printStatus(ctx context.Context, a *app.Archive, run *jobs.Run, found []synapse.Found) error {
+	s, err := standing(ctx, a, run, found)
 	if err != nil {
 		return err
 	}
@@ -158,7 +167,7 @@ func (p *program) runStatus(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return p.printStatus(run, p.databases(ctx, a))
+	return p.printStatus(ctx, a, run, p.databases(ctx, a))
 }
 
 // databases are what the server has; nil where it can't be asked: the journal
