@@ -42,6 +42,30 @@ func (w *world) spoil(table string, how func(key string, body []byte)) {
 	w.t.Fatalf("no pack spoils %s alone", table)
 }
 
+// spoilBlob changes a byte of the table's rows, wherever they are in a pack.
+func (w *world) spoilBlob(table string) {
+	w.t.Helper()
+	const step = 60 // bytes: fewer than the rows have
+	for _, key := range w.packs() {
+		body, err := storage.ReadAll(w.t.Context(), w.store, key)
+		w.ok(err)
+		for i := 0; i < len(body); i += step {
+			changed := bytes.Clone(body)
+			changed[i] ^= 1
+			_, err = w.store.Put(w.t.Context(), key, changed, storage.PutOptions{})
+			w.ok(err)
+			found, _, err := proveBlobs(w.t.Context(), w.options(synapse.ModeSwap).Reader, w.point.Manifest, 1)
+			w.ok(err)
+			if found.tables["public."+table] != "" && len(found.tables) == 1 && found.essential == "" {
+				return
+			}
+		}
+		_, err = w.store.Put(w.t.Context(), key, body, storage.PutOptions{})
+		w.ok(err)
+	}
+	w.t.Fatalf("no byte spoils %s alone", table)
+}
+
 func (w *world) remove(key string, _ []byte) { w.ok(w.store.Delete(w.t.Context(), key)) }
 
 func (w *world) flip(key string, body []byte) {
@@ -124,6 +148,27 @@ func TestTheRestOfADamagedPointIsRestoredInPart(t *testing.T) {
 				t.Errorf("restored is %s", got)
 			}
 		})
+	}
+}
+
+// Rows that point to a damaged table must not keep the rest from being restored:
+// the foreign key is there, and not validated.
+func TestAForeignKeyToADamagedTableDoesNotEndTheRestore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.spoilBlob("rooms")
+	o := w.options(synapse.ModeSwap)
+	o.SkipDamaged = true
+	_, err := w.restore(o)
+	if !errors.Is(err, jobs.ErrIncomplete) {
+		t.Fatal(err)
+	}
+	want(t, err, "public.rooms left empty; foreign keys that point there: events_room_id_fkey of public.events (NOT VALID)")
+	got := w.fingerprint(w.live)
+	for _, text := range []string{"rooms 0 ", "events 2000 ", "events_room_id_fkey false FOREIGN KEY (room_id) REFERENCES rooms(room_id) NOT VALID", "events_pkey true"} {
+		if !strings.Contains(got, text) {
+			t.Errorf("the restored database does not have %q: %s", text, got)
+		}
 	}
 }
 

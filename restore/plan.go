@@ -35,6 +35,9 @@ func (j *Job) Blueprint(ctx context.Context, run *jobs.Run) (*Blueprint, error) 
 
 func (j *Job) planDatabase(ctx context.Context, run *jobs.Run, b *Blueprint) error {
 	b.Database, b.DumpVersion = j.loadName(slot(run.RunID)), j.dump.Version
+	if err := j.survey(ctx, run, b); err != nil {
+		return err
+	}
 	for _, t := range j.wanted() {
 		b.Tables, b.Rows, b.Load = b.Tables+1, b.Rows+t.Rows, b.Load+t.Bytes
 	}
@@ -42,8 +45,8 @@ func (j *Job) planDatabase(ctx context.Context, run *jobs.Run, b *Blueprint) err
 		b.Load += s.Size
 	}
 	b.Bytes += b.Load
-	if err := j.survey(ctx, run, b); err != nil || has(run, load) {
-		return err
+	if has(run, load) {
+		return nil
 	}
 	return j.assess(ctx, run, b)
 }
@@ -64,6 +67,7 @@ func (j *Job) survey(ctx context.Context, run *jobs.Run, b *Blueprint) error {
 	if b.Server, err = j.Server.Inspect(ctx, j.question(slot(run.RunID))); err != nil {
 		return err
 	}
+	j.chosen = b.Server.Tables
 	var made created
 	isMade := has(run, create)
 	if isMade {
@@ -157,7 +161,6 @@ func (j *Job) assess(ctx context.Context, run *jobs.Run, b *Blueprint) error {
 	if len(b.Damaged) > 0 && j.SkipDamaged {
 		b.Warnings = append(b.Warnings, damagedText(b.Damaged)+": left empty")
 	}
-	b.Problems = append(b.Problems, j.unknownTables()...)
 	return nil
 }
 
@@ -165,36 +168,19 @@ func damagedText(tables []string) string {
 	return "blobs are damaged or missing in the archive of " + strings.Join(tables, ", ")
 }
 
-// unknownTables are those that were asked for and that the point does not have.
-func (j *Job) unknownTables() []string {
-	var problems []string
-	if len(j.Tables) > 0 && len(j.database().Stream) > 0 {
-		return []string{"this point holds one stream (" + j.database().Reason + "): single tables can't be taken from it"}
-	}
-	for _, name := range j.Tables {
-		if !slices.ContainsFunc(j.database().Tables, func(t archive.Table) bool { return matches(t, name) }) {
-			problems = append(problems, fmt.Sprintf("the point has no table %s (see show %s)", name, j.Point))
-		}
-	}
-	return problems
-}
-
-// wanted are the tables to restore.
+// wanted are the tables to restore: of a request for some those that the server
+// has found in the table of contents, so that a partitioned table's are with it.
 func (j *Job) wanted() []archive.Table {
 	if len(j.Tables) == 0 {
 		return j.database().Tables
 	}
 	var some []archive.Table
 	for _, t := range j.database().Tables {
-		if slices.ContainsFunc(j.Tables, func(name string) bool { return matches(t, name) }) {
+		if slices.Contains(j.chosen, tableName(t)) {
 			some = append(some, t)
 		}
 	}
 	return some
-}
-
-func matches(t archive.Table, name string) bool {
-	return name == t.Name || name == tableName(t)
 }
 
 // describe is what the steps will do, for people.

@@ -41,7 +41,8 @@ type Job struct {
 	dump synapse.Database
 	// partBytes is what a new run cuts parts by.
 	partBytes int64
-	damaged   damage // found by the last Blueprint
+	damaged   damage   // found by the last Blueprint
+	chosen    []string // tables, likewise; where some were asked for
 	toc       []byte
 }
 

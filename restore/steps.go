@@ -137,7 +137,7 @@ func (j *Job) load(ctx context.Context, run *jobs.Run) (any, error) {
 	}
 	q := synapse.LoadRequest{
 		Run: slot(run.RunID), Database: j.loadName(slot(run.RunID)), Dump: j.dump, TOC: j.toc,
-		Only: j.Tables, Owner: plan.Owner, Jobs: j.Jobs, KeepOTK: j.KeepOTK, OnProgress: j.progress,
+		Only: j.Tables, Empty: plan.Skipped, Owner: plan.Owner, Jobs: j.Jobs, KeepOTK: j.KeepOTK, OnProgress: j.progress,
 	}
 	if s := j.database().Stream; len(s) > 0 {
 		q.Stream = func(ctx context.Context, yield func([]byte) error) error {
@@ -275,7 +275,16 @@ func (j *Job) settle(ctx context.Context, run *jobs.Run) (any, error) {
 		}
 	}
 	if len(note.Skipped) > 0 {
-		return note, fmt.Errorf("%w: %s left empty", jobs.ErrIncomplete, strings.Join(note.Skipped, ", "))
+		return note, fmt.Errorf("%w: %s left empty%s", jobs.ErrIncomplete, strings.Join(note.Skipped, ", "), unproved(run))
 	}
 	return note, nil
+}
+
+// unproved says which foreign keys do not hold because tables were left empty.
+func unproved(run *jobs.Run) string {
+	report, _, _ := read[synapse.LoadReport](run, load) // who wanted what is in it has read it before
+	if len(report.Unproved) == 0 {
+		return ""
+	}
+	return "; foreign keys that point there: " + strings.Join(report.Unproved, ", ")
 }

@@ -99,7 +99,7 @@ func invalidIndexes(ctx context.Context, c *pgx.Conn) (synapse.Finding, error) {
 // that the source has as NOT VALID.
 func (l *load) invalidConstraints(ctx context.Context, c *pgx.Conn) (synapse.Finding, error) {
 	f := synapse.Finding{Name: "constraints are validated", Serious: true}
-	bad, err := names(ctx, c, `SELECT conname::text FROM pg_catalog.pg_constraint WHERE NOT convalidated ORDER BY 1 LIMIT 100`)
+	bad, err := names(ctx, c, `SELECT conname::text FROM pg_catalog.pg_constraint WHERE NOT convalidated AND conparentid = 0 ORDER BY 1 LIMIT 100`)
 	if err != nil {
 		return f, fmt.Errorf("look for constraints that are not validated: %w", err)
 	}

@@ -57,10 +57,10 @@ func (l *load) run(ctx context.Context) error {
 		return l.runStream(ctx)
 	}
 	var err error
-	if l.toc, err = newOutline(l.q.TOC, l.q.Only, renamed{l.q.Dump.Owner, l.q.Owner}); err != nil {
+	if l.toc, err = newOutline(l.q.TOC, l.q.Only, l.q.Empty, renamed{l.q.Dump.Owner, l.q.Owner}); err != nil {
 		return err
 	}
-	l.schema = l.toc.synapseSchema()
+	l.schema, l.rep.Unproved = l.toc.synapseSchema(), l.toc.unproved
 	if err := l.open(ctx); err != nil {
 		return err
 	}

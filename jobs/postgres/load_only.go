@@ -27,13 +27,16 @@ func (o *outline) selected(only []string) (func(id int) bool, error) {
 			return nil, err
 		}
 	}
+	for _, a := range attached(o.entries) { // pg_dump attaches in order: above, then below
+		p.partition(a)
+	}
 	for more := true; more; {
 		more = false
 		for i := range o.entries {
 			more = p.attach(&o.entries[i]) || more
 		}
 	}
-	o.skipped = p.skipped(o.entries)
+	o.skipped, o.chosen = p.skipped(o.entries), p.chosen(o.entries)
 	return func(id int) bool { return p.in[id] }, nil
 }
 
@@ -46,28 +49,53 @@ type picker struct {
 
 // table takes a table, with its rows, by its name.
 func (p picker) table(entries []pgarchive.Entry, name string) error {
-	found := 0
-	var near []string
+	found := false
+	var all []string
 	for i := range entries {
 		e := &entries[i]
 		if e.Desc != "TABLE" && e.Desc != "TABLE DATA" {
 			continue
 		}
 		if e.Tag == name || e.Namespace+"."+e.Tag == name {
-			found++
+			found = true
 			p.add(e.ID)
-		} else if e.Desc == "TABLE" && strings.Contains(e.Tag, name) && len(near) < 3 {
-			near = append(near, e.Tag)
+		}
+		all = append(all, e.Tag, e.Namespace+"."+e.Tag)
+	}
+	if found {
+		return nil
+	}
+	hint := ""
+	if len(all) > 0 {
+		if near := nearest(name, all); near != "" {
+			hint = "; did you mean " + near + "?"
 		}
 	}
-	if found == 0 {
-		hint := ""
-		if len(near) > 0 {
-			hint = "; did you mean " + strings.Join(near, ", ") + "?"
-		}
-		return fmt.Errorf("no table %s in the recovery point%s", name, hint)
+	return fmt.Errorf("no table %s in the recovery point%s", name, hint)
+}
+
+// partition takes a partition of a table that was taken, with its rows.
+func (p picker) partition(a attachment) {
+	if !p.in[a.parent.ID] || p.in[a.child.ID] {
+		return
 	}
-	return nil
+	p.add(a.child.ID)
+	for id, e := range p.byID {
+		if e.Desc == "TABLE DATA" && e.Tag == a.child.Tag && e.Namespace == a.child.Namespace {
+			p.add(id)
+		}
+	}
+}
+
+// chosen names the tables that were taken.
+func (p picker) chosen(entries []pgarchive.Entry) []string {
+	var out []string
+	for i := range entries {
+		if e := &entries[i]; p.in[e.ID] && e.Desc == "TABLE" {
+			out = append(out, e.Namespace+"."+e.Tag)
+		}
+	}
+	return out
 }
 
 // add takes an entry and all that it depends on.

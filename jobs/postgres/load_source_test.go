@@ -74,7 +74,7 @@ func readDump(t testing.TB, dir string, d synapse.Database) *source {
 // request cuts the rows into parts of about size bytes.
 func (s *source) request(t testing.TB, run, database string, size int) synapse.LoadRequest {
 	t.Helper()
-	o, err := newOutline(s.toc, nil, renamed{})
+	o, err := newOutline(s.toc, nil, nil, renamed{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,10 @@ type outline struct {
 	data    map[int]bool // TABLE DATA entries that are wanted
 	skipped []string     // what a selection of tables leaves out though it concerns them
 	partial bool         // only some tables are wanted
+	chosen  []string     // these, as schema.name, with their partitions
+	// unproved are the foreign keys that can't be validated, as tables that they
+	// point to are left empty.
+	unproved []string
 }
 
 // build is an index or constraint of one table.
@@ -42,8 +46,9 @@ type build struct {
 type renamed struct{ from, to string }
 
 // newOutline reads a directory archive's toc.dat. only selects tables, as
-// schema.name or name; empty selects everything.
-func newOutline(toc []byte, only []string, role renamed) (*outline, error) {
+// schema.name or name; none selects everything. The rows of the tables empty
+// are missing on purpose.
+func newOutline(toc []byte, only, empty []string, role renamed) (*outline, error) {
 	a, err := pgarchive.Parse(toc)
 	if err != nil {
 		return nil, fmt.Errorf("read the table of contents: %w", err)
@@ -52,7 +57,11 @@ func newOutline(toc []byte, only []string, role renamed) (*outline, error) {
 		renameRole(a, role)
 		toc = a.Directory()
 	}
-	o := &outline{toc: toc, version: a.DumpMajor(), entries: a.Entries, byID: map[int]*pgarchive.Entry{}, data: map[int]bool{}, partial: len(only) > 0}
+	unproved, out := unprove(a.Entries, empty)
+	if len(unproved) > 0 {
+		toc = a.Directory()
+	}
+	o := &outline{toc: toc, unproved: unproved, version: a.DumpMajor(), entries: a.Entries, byID: map[int]*pgarchive.Entry{}, data: map[int]bool{}, partial: len(only) > 0}
 	for i := range o.entries {
 		o.byID[o.entries[i].ID] = &o.entries[i]
 	}
@@ -60,7 +69,7 @@ func newOutline(toc []byte, only []string, role renamed) (*outline, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.sort(want)
+	o.sort(func(id int) bool { return want(id) && !out[id] })
 	return o, nil
 }
 

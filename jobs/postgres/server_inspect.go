@@ -34,8 +34,10 @@ func (s *Server) Inspect(ctx context.Context, q synapse.Request) (synapse.Inspec
 	i := &inspector{s: s, q: q, c: c}
 	i.in.FreeBytes = -1
 	if len(q.TOC) > 0 {
-		if i.toc, err = newOutline(q.TOC, q.Only, renamed{q.Dump.Owner, q.Owner}); err != nil {
+		if i.toc, err = newOutline(q.TOC, q.Only, nil, renamed{q.Dump.Owner, q.Owner}); err != nil {
 			i.problem("%v", err)
+		} else {
+			i.in.Tables = i.toc.chosen
 		}
 	} else if len(q.Only) > 0 {
 		i.problem("this recovery point is one stream of pg_dump: single tables can't be taken out of it; restore it beside and take them from there")

@@ -50,6 +50,7 @@ type Inspection struct {
 	FreeBytes int64     `json:"free_bytes"`         // on the disk of the server's data; -1: unknown
 	NeedBytes int64     `json:"need_bytes"`
 	Newer     Newer     `json:"newer"`
+	Tables    []string  `json:"tables,omitempty"` // of a request for some: all that it takes, as schema.name, partitions included
 
 	Problems []string `json:"problems,omitempty"` // each refuses the restore: one line, with what to do
 	Warnings []string `json:"warnings,omitempty"`
@@ -84,6 +85,7 @@ type LoadRequest struct {
 	TOC      []byte      // toc.dat of a directory archive; empty where Stream is set
 	Tables   []LoadTable // with their parts; tables of the TOC that are not here are a Finding
 	Only     []string    // schema.name or name; empty: everything
+	Empty    []string    // schema.name of tables that are left without their rows: foreign keys that point there are not validated
 	Owner    string      // role that gets everything the dump's owner had; empty: the dump's own
 
 	// Fetch yields the bytes of one part of a table, in order. A yielded slice
@@ -108,12 +110,15 @@ type LoadTable struct {
 // LoadReport is what a load did, all its attempts together where the database
 // keeps that, and what was found wrong with the result.
 type LoadReport struct {
-	OID      uint32    `json:"oid"` // of the database; a stream that is begun again gets a new one
-	Rows     int64     `json:"rows"`
-	Bytes    int64     `json:"bytes"`   // of COPY text
-	Resumed  int64     `json:"resumed"` // bytes of it that an earlier attempt had loaded
-	Tables   int       `json:"tables"`
-	Indexes  int       `json:"indexes"` // indexes and constraints built
+	OID     uint32 `json:"oid"` // of the database; a stream that is begun again gets a new one
+	Rows    int64  `json:"rows"`
+	Bytes   int64  `json:"bytes"`   // of COPY text
+	Resumed int64  `json:"resumed"` // bytes of it that an earlier attempt had loaded
+	Tables  int    `json:"tables"`
+	Indexes int    `json:"indexes"` // indexes and constraints built
+	// Unproved are the foreign keys that are not valid, or were left out, because
+	// they point to tables that were left empty.
+	Unproved []string  `json:"unproved,omitempty"`
 	Phases   []Phase   `json:"phases"`
 	Findings []Finding `json:"findings"`
 }
