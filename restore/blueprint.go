@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
@@ -79,7 +80,7 @@ func (b *Blueprint) String() string {
 		b.databaseLines(line)
 	}
 	for _, p := range b.Fill {
-		line(p.Part, "%s in %s, into %s", count(p.Files, "file"), size(p.Bytes), p.Where)
+		line(p.Part, "%s in %s, into %s", jobs.Count(p.Files, "file"), size(p.Bytes), p.Where)
 	}
 	for _, l := range b.Lacks {
 		line("lacks", "%s: %s", l.Part, l.Why)
@@ -106,7 +107,7 @@ func (b *Blueprint) databaseLines(line func(name, format string, args ...any)) {
 	line("mode", "%s", modeText(b.Request.Mode))
 	line("database", "%s on %s, PostgreSQL %s (the point is from %s)", b.names(), b.Server.Server,
 		versionText(b.Server.ServerVersion), versionText(b.DumpVersion))
-	line("size", "%s, %s in %s to load; about %s on disk, %s", count(int64(b.Tables), "table"), count(b.Rows, "row"),
+	line("size", "%s, %s in %s to load; about %s on disk, %s", jobs.Count(int64(b.Tables), "table"), jobs.Count(b.Rows, "row"),
 		size(b.Load), size(b.Server.NeedBytes), freeText(b.Server.FreeBytes))
 	if b.Request.Mode == synapse.ModeBeside {
 		return
@@ -161,7 +162,7 @@ func newerText(n synapse.Newer) string {
 		noun string
 	}{{n.Events, "event"}, {n.Users, "new user"}, {n.Devices, "used device"}, {n.Media, "upload"}} {
 		if c.n > 0 {
-			parts = append(parts, count(c.n, c.noun))
+			parts = append(parts, jobs.Count(c.n, c.noun))
 		}
 	}
 	if len(parts) == 0 {
@@ -202,14 +203,6 @@ func orElse(s, other string) string {
 		return other
 	}
 	return s
-}
-
-// count is a number with its noun.
-func count(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // size is a number of bytes for people.

@@ -19,7 +19,8 @@ const JobName = "restore"
 // Request is what was asked for: what two restores must have in common for one
 // to resume the other. Stored data (the run's request).
 type Request struct {
-	Point       string       `json:"point"` // ID of the recovery point
+	Point       string       `json:"point"`          // ID of the recovery point
+	From        string       `json:"from,omitempty"` // store that was named, as name or URL; which one it is does not make another request
 	Mode        synapse.Mode `json:"mode"`
 	Live        string       `json:"live,omitempty"`         // name of the live database; swap, in-place
 	Target      string       `json:"target,omitempty"`       // name of the database to load; beside

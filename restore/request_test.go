@@ -20,6 +20,7 @@ func TestRequestsThatAreTheSame(t *testing.T) {
 	}{
 		{"equal", base, true},
 		{"tables in another order", change(func(r *Request) { r.Tables = []string{"b", "a", "b"} }), true},
+		{"from another store", change(func(r *Request) { r.From = "file:///x" }), true},
 		{"another point", change(func(r *Request) { r.Point = "q" }), false},
 		{"another mode", change(func(r *Request) { r.Mode = synapse.ModeSwap }), false},
 		{"another target", change(func(r *Request) { r.Target = "y" }), false},

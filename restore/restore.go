@@ -132,7 +132,6 @@ func (j *Job) claim(run *jobs.Run) error {
 		if !asked.equal(j.Request) {
 			return fmt.Errorf("%s was asked for something else (point %s, mode %s)", name, asked.Point, asked.Mode)
 		}
-		return nil
 	}
 	request, err := json.Marshal(j.Request.canonical())
 	if err != nil {

@@ -61,7 +61,8 @@ func Status(run *jobs.Run, found []synapse.Found, later ...*jobs.Run) (Standing,
 // String is the standing as a person reads it.
 func (s Standing) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s of point %s): %s\n", s.Run, s.Request.mode(), s.Request.Point, s.Says)
+	fmt.Fprintf(&b, "%s: %s\n", s.Run, s.Says)
+	fmt.Fprintf(&b, "  %-8s %s, %s\n", "point", s.Request.Point, s.Request.mode())
 	if s.Step != "" {
 		fmt.Fprintf(&b, "  %-8s %s, next step %s\n", "state", s.State, s.Step)
 	}

@@ -164,7 +164,8 @@ func TestStandingText(t *testing.T) {
 		Next:      []string{"restore resume restore-20261125T020000Z: go on where it stopped"},
 		Leftovers: []Leftover{{Name: "s_restore_x", What: leftLoaded, Size: 3 << 20}, {Name: "s_before_x", What: leftOld, Size: -1, KeptTill: keptTill}},
 	}
-	const want = `restore-20261125T020000Z (swap of point p): unfinished; no live database was touched
+	const want = `restore-20261125T020000Z: unfinished; no live database was touched
+  point    p, swap
   state    failed, next step load
   error    load: connection refused
   left     s_restore_x, loaded, not live, 3.0 MiB

@@ -63,7 +63,7 @@ func backupText(r backup.Result, a *app.Archive) string {
 	}
 	fmt.Fprintf(&b, "Recovery point %s of %s\n", r.Point, a.Name)
 	line("taken", "%s, in %s", stamp(r.Taken), progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
-	line("database", "%s, PostgreSQL %s: %s tables, %s rows", r.Database, serverVersion(r.Server), progress.Count(int64(r.Tables)), progress.Count(r.Rows))
+	line("database", "%s, PostgreSQL %s: %s, %s", r.Database, serverVersion(r.Server), jobs.Count(int64(r.Tables), "table"), jobs.Count(r.Rows, "row"))
 	if r.Stream != "" {
 		line("database", "%s, PostgreSQL %s, as one stream of pg_dump: %s", r.Database, serverVersion(r.Server), r.Stream)
 	}
@@ -81,12 +81,12 @@ func previewText(v backup.Preview, a *app.Archive) string {
 		fmt.Fprintf(&b, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintf(&b, "Would take a recovery point of %s\n", a.Name)
-	line("database", "%s, PostgreSQL %s: %s tables, %s on the server's disk", v.Database.Name, serverVersion(v.Database.Version),
-		progress.Count(int64(len(v.Tables))), progress.Size(v.Database.Size))
+	line("database", "%s, PostgreSQL %s: %s, %s on the server's disk", v.Database.Name, serverVersion(v.Database.Version),
+		jobs.Count(int64(len(v.Tables)), "table"), progress.Size(v.Database.Size))
 	if v.Stream != "" {
 		line("how", "one stream of pg_dump: %s", v.Stream)
 	} else {
-		line("how", "%s ranges, %d at once", progress.Count(int64(v.Ranges)), v.Jobs)
+		line("how", "%s, %d at once", jobs.Count(int64(v.Ranges), "range"), v.Jobs)
 	}
 	line("store", "%s, %s", a.Store, encryption(v.Encrypted))
 	const most = 5

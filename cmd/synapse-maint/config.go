@@ -9,6 +9,7 @@ import (
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
 	"github.com/synapse-maint/synapse-maint/cmd/internal/config"
+	"github.com/synapse-maint/synapse-maint/jobs"
 )
 
 func (p *program) configCommand() *cobra.Command {
@@ -55,7 +56,7 @@ func (p *program) runConfigCheck() error {
 		if perr := p.print(c, strings.Join(problems, "\n")+"\n"); perr != nil {
 			return perr
 		}
-		return app.Usagef("the configuration file has %s", count(len(problems), "problem"))
+		return app.Usagef("the configuration file has %s", jobs.Count(int64(len(problems)), "problem"))
 	}
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func (p *program) runConfigCheck() error {
 		File: file.Path(), OK: true, Problems: []string{},
 		Homeservers: append([]string{}, file.Names()...), Stores: append([]string{}, file.StoreNames()...),
 	}
-	return p.print(c, fmt.Sprintf("%s is good: %s, %s\n", c.File, count(len(c.Homeservers), "homeserver"), count(len(c.Stores), "store")))
+	return p.print(c, fmt.Sprintf("%s is good: %s, %s\n", c.File, jobs.Count(int64(len(c.Homeservers)), "homeserver"), jobs.Count(int64(len(c.Stores)), "store")))
 }
 
 func (p *program) runConfigShow() error {
@@ -81,11 +82,4 @@ func (p *program) runConfigShow() error {
 		return err
 	}
 	return p.print(holds, string(text))
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -72,8 +72,8 @@ func (p *program) runExport(ctx context.Context, o exportOptions) error {
 		if d := pt.Manifest.Database; d != nil {
 			plan.Tables = len(d.Tables)
 		}
-		return p.print(plan, fmt.Sprintf("Would write recovery point %s to %s: %d tables, %s before compression\n",
-			plan.Point, plan.Dir, plan.Tables, progress.Size(plan.Bytes)))
+		return p.print(plan, fmt.Sprintf("Would write recovery point %s to %s: %s, %s before compression\n",
+			plan.Point, plan.Dir, jobs.Count(int64(plan.Tables), "table"), progress.Size(plan.Bytes)))
 	}
 	p.report.Start("export")
 	r, err := exportTo(ctx, a, pt, o)
@@ -107,7 +107,7 @@ func exportText(r export.Result) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Recovery point %s is in %s\n", r.Point, r.Dir)
 	if r.Format == "directory" {
-		fmt.Fprintf(&b, "  %-9s %s tables, %s rows\n", "database", progress.Count(int64(r.Tables)), progress.Count(r.Rows))
+		fmt.Fprintf(&b, "  %-9s %s, %s\n", "database", jobs.Count(int64(r.Tables), "table"), jobs.Count(r.Rows, "row"))
 	}
 	fmt.Fprintf(&b, "  %-9s %s, %s on the disk (compression: %s), in %s\n", "size", progress.Size(r.Bytes), progress.Size(r.Written),
 		r.Compression, progress.Duration(time.Duration(r.Seconds*float64(time.Second))))

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/restore"
@@ -68,7 +69,7 @@ func (*program) closingFlags(cmd *cobra.Command, terminate, yes *bool) {
 }
 
 func (p *program) runRestore(ctx context.Context, o restoreOptions) error {
-	o.request.Mode = synapse.Mode(o.mode)
+	o.request.Mode, o.request.From = synapse.Mode(o.mode), o.from
 	switch o.request.Mode {
 	case synapse.ModeSwap, synapse.ModeInPlace, synapse.ModeBeside:
 	default:
@@ -122,12 +123,12 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 	}
 	refusal := plan.Refusal()
 	if o.dryRun || refusal != nil {
-		if perr := p.print(restored{Plan: plan, DryRun: o.dryRun}, plan.String()); perr != nil {
+		if perr := p.print(restored{Plan: plan, DryRun: o.dryRun}, progress.Fold(plan.String())); perr != nil {
 			return perr
 		}
 		return refusal
 	}
-	p.aside(plan.String() + "\n")
+	p.aside(progress.Fold(plan.String()) + "\n")
 	if plan.Destroys() {
 		what := fmt.Sprintf("restore replaces the live database %s", plan.Request.Live)
 		if err := p.confirm(ctx, o.yes, a.Name, what); err != nil {
@@ -143,7 +144,7 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 	if serr != nil {
 		return cmp.Or(err, serr)
 	}
-	if perr := p.print(restored{Plan: plan, State: run.State, Error: run.Error, Status: &standing, Steps: run.Steps}, standing.String()); perr != nil {
+	if perr := p.print(restored{Plan: plan, State: run.State, Error: run.Error, Status: &standing, Steps: run.Steps}, progress.Fold(standing.String())); perr != nil {
 		return perr
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/restore"
@@ -18,7 +19,7 @@ func (p *program) resumeCommand() *cobra.Command {
 		Use: "resume RUN", Short: "Go on with an unfinished restore", Args: between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runResume(cmd.Context(), args[0], o) },
 	}
-	cmd.Flags().StringVar(&o.from, "from", "", "`STORE` it restores from, if it is not the homeserver's")
+	cmd.Flags().StringVar(&o.from, "from", "", "`STORE` it restores from (default: the one it began with)")
 	cmd.Flags().BoolVar(&o.force, "force", false, "let the database go live in spite of serious findings")
 	p.closingFlags(cmd, &o.terminate, &o.yes)
 	p.waitFlag(cmd)
@@ -40,6 +41,13 @@ func (p *program) runResume(ctx context.Context, name string, o restoreOptions) 
 	asked, err := restore.RequestOf(run)
 	if err != nil {
 		return err
+	}
+	if o.from != "" {
+		asked.From = o.from
+	} else if asked.From != "" {
+		if a, err = p.archive(ctx, asked.From); err != nil {
+			return err
+		}
 	}
 	point, err := a.Point(ctx, asked.Point)
 	if err != nil {
@@ -112,7 +120,7 @@ func (p *program) close(ctx context.Context, name string, yes bool, what string,
 	if err != nil {
 		return err
 	}
-	p.aside(before.String() + "\n")
+	p.aside(progress.Fold(before.String()) + "\n")
 	if err := p.confirm(ctx, yes, a.Name, what); err != nil {
 		return err
 	}
@@ -142,7 +150,7 @@ func (p *program) printStatus(ctx context.Context, a *app.Archive, run *jobs.Run
 	if err != nil {
 		return err
 	}
-	return p.print(s, s.String())
+	return p.print(s, progress.Fold(s.String()))
 }
 
 func (p *program) statusCommand() *cobra.Command {

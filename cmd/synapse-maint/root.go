@@ -174,5 +174,13 @@ func (p *program) prepare(flags *pflag.FlagSet) error {
 			return app.Usagef("--%s %s: it is %s", f.flag, f.value, strings.Join(slices.DeleteFunc(f.values, func(s string) bool { return s == "" }), ", "))
 		}
 	}
+	if p.wait < 0 {
+		return app.Usagef("--wait %s: it can't be negative", p.wait)
+	}
+	if flags.Changed("jobs") {
+		if err := config.CheckJobs(p.globals.jobs); err != nil {
+			return app.Usagef("--jobs %d: %v", p.globals.jobs, err)
+		}
+	}
 	return p.startLog()
 }

@@ -130,7 +130,7 @@ func (p *program) runText(run *jobs.Run) string {
 	if len(rows) > 0 {
 		b.WriteString("\n" + p.table([]string{"STEP", "STATE", ">TOOK", "ERROR"}, rows))
 	}
-	return b.String()
+	return progress.Fold(b.String())
 }
 
 // took is how long something took, or that it has no end yet.

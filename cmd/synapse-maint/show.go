@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
+	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
@@ -98,7 +99,7 @@ func (p *program) showText(s shownPoint, m *archive.Manifest) string {
 			empty++
 			continue
 		}
-		rows = append(rows, []string{t.Name, progress.Count(t.Rows), progress.Size(t.Bytes), progress.Count(int64(t.Blobs))})
+		rows = append(rows, []string{t.Name, jobs.Count(t.Rows, ""), progress.Size(t.Bytes), jobs.Count(int64(t.Blobs), "")})
 	}
 	b.WriteString("\n" + p.table([]string{"TABLE", ">ROWS", ">BYTES", ">BLOBS"}, rows))
 	if empty > 0 {

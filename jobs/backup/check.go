@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
@@ -103,9 +104,9 @@ func (j *Job) compare(m *archive.Manifest) {
 	when := j.previous.Taken.UTC().Format("2006-01-02 15:04 UTC")
 	switch {
 	case before > 0 && now == 0:
-		j.warn("the database had %d rows in the point of %s and has none now: is it the right one?", before, when)
+		j.warn("the database had %s in the point of %s and has none now: is it the right one?", jobs.Count(before, "row"), when)
 	case before >= manyRows && now < before/2:
-		j.warn("the database had %d rows in the point of %s and has %d now", before, when, now)
+		j.warn("the database had %s in the point of %s and has %s now", jobs.Count(before, "row"), when, jobs.Count(now, ""))
 	}
 	if lost := emptied(j.previous.Database, m.Database); now > 0 && len(lost) > 0 {
 		j.warn("emptied or gone since the point of %s: %s", when, strings.Join(lost, ", "))
@@ -126,7 +127,7 @@ func emptied(before, now *archive.Database) (names []string) {
 		if len(names) == 5 {
 			return append(names, "…")
 		}
-		names = append(names, fmt.Sprintf("%s (%d rows)", name, t.Rows))
+		names = append(names, fmt.Sprintf("%s (%s)", name, jobs.Count(t.Rows, "row")))
 	}
 	return names
 }

@@ -157,8 +157,11 @@ func (w *writing) table(ctx context.Context, t archive.Table) error {
 		return err
 	})
 	lost := errors.Is(err, archive.ErrCorrupt) || errors.Is(err, fs.ErrNotExist)
-	if !lost || !w.opt.SkipDamaged {
+	if !lost {
 		return err
+	}
+	if !w.opt.SkipDamaged {
+		return fmt.Errorf("%w; choose another point, or export the rest with --skip-damaged", err)
 	}
 	w.mu.Lock()
 	w.result.Damaged = append(w.result.Damaged, t.Schema+"."+t.Name)

@@ -49,6 +49,9 @@ const connectTimeout = 15 * time.Second
 // environment variables, the service file, ~/.pgpass. Its errors don't have the
 // password.
 func ParseConfig(dsn string) (*Config, error) {
+	if misplaced(dsn) {
+		return nil, errors.New("database URL: " + notOne + "; " + escapeHint)
+	}
 	pg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", parseError(err))
@@ -77,27 +80,6 @@ func ParseConfig(dsn string) (*Config, error) {
 		pg.RuntimeParams["application_name"] = applicationName
 	}
 	return &Config{pg: pg, settings: settings}, nil
-}
-
-// parseError takes the connection string out of pgx's error: it may have a
-// password where none is expected.
-func parseError(err error) error {
-	var pe *pgconn.ParseConfigError
-	if !errors.As(err, &pe) {
-		return errors.New("it can't be understood")
-	}
-	msg := pe.Error()
-	if i := strings.LastIndex(msg, "`: "); i >= 0 {
-		msg = msg[i+len("`: "):]
-	}
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		msg = ue.Err.Error() // "invalid port ":pass@…" would quote what could be a password
-		if strings.Contains(msg, "\"") {
-			msg = msg[:strings.Index(msg, "\"")] + "…"
-		}
-	}
-	return errors.New(firstLine(msg))
 }
 
 // With returns the config for another database of the same server.

@@ -119,11 +119,11 @@ func (c *Config) nearNames(ctx context.Context) string {
 	return "; there are " + strings.Join(names, ", ")
 }
 
-// nearest is the name that is at most a third of its letters away; empty if
-// there is none.
+// nearest is the name that is at most a third of its letters away, or two as two
+// that changed places are; empty if there is none.
 func nearest(name string, names []string) string {
 	best := slices.MinFunc(names, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
-	if distance(name, best) > max(1, len(name)/3) {
+	if distance(name, best) > min(max(2, len(name)/3), len(name)/2) {
 		return ""
 	}
 	return best

@@ -94,6 +94,37 @@ func TestPasswordsAreInNoText(t *testing.T) {
 	}
 }
 
+// What pgx says of a connection string is said in our words, and none of it has
+// what was in its place.
+func TestFaultsOfConnectionStringsAreSaidInOurWords(t *testing.T) {
+	environment(t, nil)
+	for dsn, want := range map[string]string{
+		"postgres://u:p@hunter2/w0rd@h/d":                        "/ as %2F",
+		"postgres://u:hunter2#x@h/d":                             "# as %23",
+		"postgres://u:hun%zzter2@h/d":                            "% as %25",
+		"postgres://u:hun ter2@h/d":                              "a blank as %20",
+		"postgres://u:hunter2@h:port/d":                          "the port is no number from 1 to 65535",
+		"postgres://u:hunter2@h:99999/d":                         "the port is no number from 1 to 65535",
+		"host=h port=abc password=hunter2":                       "the port is no number from 1 to 65535",
+		"mysql://u:hunter2@h/d":                                  "it is postgres://USER@HOST:PORT/DATABASE, or keywords",
+		"hunter2":                                                "it is postgres://USER@HOST:PORT/DATABASE, or keywords",
+		"host=h password='hunter2":                               "a quote has no end",
+		"host=h password=hunter2 sslmode=none":                   "sslmode is disable, allow",
+		"postgres://u@h/d?sslrootcert=/none&sslmode=verify-full": "the file that sslrootcert names can't be read",
+		"postgres://u@h/d?connect_timeout=soon":                  "connect_timeout is a number of seconds",
+		"postgres://u@h/d?target_session_attrs=x":                "target_session_attrs is any",
+		"service=none":                                           "service file can't be read",
+	} {
+		_, err := ParseConfig(dsn)
+		if err == nil || !strings.HasPrefix(err.Error(), "database URL: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", dsn, err, want)
+		}
+		if err != nil && (strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "pars")) {
+			t.Errorf("%s: %v", dsn, err)
+		}
+	}
+}
+
 func TestConnectErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	p := testbed.Postgres(t)

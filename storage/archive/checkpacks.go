@@ -53,14 +53,9 @@ func (c *checker) readPacks(ctx context.Context, points []string) error {
 	if err != nil {
 		return err
 	}
-	var due []uint32
-	for i := range c.index.packs {
-		n := uint32(i)
-		p := &c.index.packs[i]
-		if p.state == packSuspect || p.state == packThere && (need == nil || need[n]) && c.picked(p.sum) {
-			due = append(due, n)
-			c.total += p.size
-		}
+	due := c.sample(need)
+	for _, n := range due {
+		c.total += c.index.packs[n].size
 	}
 	blobs := c.index.blobsOf(due)
 	g, gctx := errgroup.WithContext(ctx)
@@ -71,11 +66,36 @@ func (c *checker) readPacks(ctx context.Context, points []string) error {
 	return g.Wait()
 }
 
-// picked says whether a pack belongs to the sample: by a hash, so that the seed
-// alone decides.
-func (c *checker) picked(sum ID) bool {
+// sample returns the packs that are to be read: those that were damaged before,
+// and a share of those needed (nil: all), at least one, for a share of a few
+// would often be none.
+func (c *checker) sample(need map[uint32]bool) (due []uint32) {
+	nearest, least, picked := -1, math.Inf(1), 0
+	for i := range c.index.packs {
+		p := &c.index.packs[i]
+		score := c.score(p.sum)
+		switch {
+		case p.state == packSuspect:
+			due = append(due, uint32(i))
+		case p.state != packThere || need != nil && !need[uint32(i)]:
+		case score < c.opt.ReadData || c.opt.ReadData >= 1:
+			due = append(due, uint32(i))
+			picked++
+		case score < least:
+			nearest, least = i, score
+		}
+	}
+	if c.opt.ReadData > 0 && picked == 0 && nearest >= 0 {
+		due = append(due, uint32(nearest))
+	}
+	return due
+}
+
+// score is where a pack is between 0 and 1: by a hash, so that the seed alone
+// decides which are read.
+func (c *checker) score(sum ID) float64 {
 	h := sha256.Sum256(binary.LittleEndian.AppendUint64(sum[:], c.opt.Seed))
-	return float64(binary.LittleEndian.Uint64(h[:8])) < c.opt.ReadData*math.MaxUint64 || c.opt.ReadData >= 1
+	return float64(binary.LittleEndian.Uint64(h[:8])) / math.MaxUint64
 }
 
 // orphans adds the packs that no index object names, when everything is to be

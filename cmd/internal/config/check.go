@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
@@ -13,6 +14,18 @@ import (
 const maxLevel = 19
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// mostJobs is more than any machine needs, and fewer than many a server has
+// connections for.
+const mostJobs = 256
+
+// CheckJobs refuses a number of things to do at once.
+func CheckJobs(n int) error {
+	if n < 1 || n > mostJobs {
+		return fmt.Errorf("it is a number from 1 to %d; without it, as many as there are CPUs", mostJobs)
+	}
+	return nil
+}
 
 // check looks at what the values mean.
 func (r *reader) check(root place, f *File) {
@@ -70,8 +83,8 @@ func (r *reader) checkHomeserver(at place, f *File, h Homeserver) {
 	r.checkDatabase(at, h.Database)
 	r.checkKeys(at, h)
 	r.checkPath(at.find("pgBinDir").line, "pgBinDir", h.PgBinDir)
-	if h.Jobs < 0 {
-		r.say(at.find("jobs").line, "jobs can't be negative")
+	if err := CheckJobs(h.Jobs); h.Jobs != 0 && err != nil {
+		r.say(at.find("jobs").line, "jobs: %v", err)
 	}
 	if l := h.Backup.CompressionLevel; l < 0 || l > maxLevel {
 		r.say(at.find("backup", "compressionLevel").line, "compressionLevel is 1 to %d", maxLevel)

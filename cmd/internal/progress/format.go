@@ -70,12 +70,3 @@ func units(n time.Duration, one string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, one)
 }
-
-// Count is a number with its digits in groups: 1 234 567 as 1,234,567.
-func Count(n int64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}

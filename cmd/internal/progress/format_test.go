@@ -76,17 +76,6 @@ func TestAge(t *testing.T) {
 	}
 }
 
-func TestCount(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int64]string{
-		0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -123: "-123", -1234: "-1,234",
-	} {
-		if got := Count(n); got != want {
-			t.Errorf("Count(%d) = %q, want %q", n, got, want)
-		}
-	}
-}
-
 func TestTable(t *testing.T) {
 	t.Parallel()
 	got := Table([]string{"POINT", ">SIZE", "VERIFIED"}, [][]string{
