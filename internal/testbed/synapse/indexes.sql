@@ -50,6 +50,11 @@ CREATE INDEX local_media_repository_url_idx ON local_media_repository (created_t
 CREATE INDEX users_have_local_media ON local_media_repository (user_id, created_ts);
 ALTER TABLE remote_media_cache ADD UNIQUE (media_origin, media_id);
 CREATE INDEX remote_media_cache_sha256 ON remote_media_cache (sha256) WHERE sha256 IS NOT NULL;
+CREATE INDEX local_media_repository_thumbnails_media_id ON local_media_repository_thumbnails (media_id);
+ALTER TABLE local_media_repository_thumbnails ADD CONSTRAINT local_media_repository_thumbn_media_id_width_height_method_key
+    UNIQUE (media_id, thumbnail_width, thumbnail_height, thumbnail_type, thumbnail_method);
+ALTER TABLE remote_media_cache_thumbnails ADD CONSTRAINT remote_media_repository_thumbn_media_origin_id_width_height_met
+    UNIQUE (media_origin, media_id, thumbnail_width, thumbnail_height, thumbnail_type, thumbnail_method);
 
 ALTER TABLE rooms ADD CONSTRAINT rooms_pkey PRIMARY KEY (room_id);
 CREATE INDEX public_room_index ON rooms (is_public);

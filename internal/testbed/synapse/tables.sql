@@ -42,6 +42,11 @@ CREATE TABLE local_media_repository (
 CREATE TABLE remote_media_cache (
     media_origin text, media_id text, media_type text, created_ts bigint, upload_name text, media_length integer, filesystem_id text, last_access_ts bigint,
     quarantined_by text, authenticated boolean NOT NULL DEFAULT false, sha256 text);
+CREATE TABLE local_media_repository_thumbnails (
+    media_id text, thumbnail_width integer, thumbnail_height integer, thumbnail_type text, thumbnail_method text, thumbnail_length integer);
+CREATE TABLE remote_media_cache_thumbnails (
+    media_origin text, media_id text, thumbnail_width integer, thumbnail_height integer, thumbnail_method text, thumbnail_type text,
+    thumbnail_length integer, filesystem_id text);
 
 -- rooms
 CREATE TABLE rooms (room_id text NOT NULL, is_public boolean, creator text, room_version text, has_auth_chain_index boolean);
@@ -138,7 +143,7 @@ BEGIN
         ui_auth_sessions_credentials ui_auth_sessions_ips user_daily_visits user_directory user_directory_search user_directory_stale_remote_users
         user_directory_stream_pos user_external_ids user_filters user_reports user_signature_stream user_stats_current user_threepid_id_server
         user_threepids users_in_public_rooms users_pending_deactivation users_to_send_full_presence_to users_who_share_private_rooms worker_locks', '\s+') LOOP
-        EXECUTE format('CREATE TABLE %I (%s)', name, kinds[1 + i % 4]);
+        EXECUTE format('CREATE TABLE IF NOT EXISTS %I (%s)', name, kinds[1 + i % 4]); -- two are above, of their own kind
         i := i + 1;
     END LOOP;
 END $$;
