@@ -53,8 +53,8 @@ func TestKilledRunIsShownAsInterrupted(t *testing.T) {
 	proxy.Reset()
 	name, _, _ := strings.Cut(strings.Split(done(t, env, "runs"), "\n")[1], " ")
 	for _, next := range []string{"the next run takes the lock over", "the lock was taken over by backup-"} {
-		text := done(t, env, "runs", name)
-		for _, want := range []string{"state    interrupted", "was killed or lost the store; " + next} {
+		text := strings.Join(strings.Fields(done(t, env, "runs", name)), " ")
+		for _, want := range []string{"state interrupted", "was killed or lost the store; " + next} {
 			if !strings.Contains(text, want) {
 				t.Errorf("it does not say %q: %s", want, text)
 			}

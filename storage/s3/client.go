@@ -47,7 +47,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Prefix != "" {
 		s.prefix = c.Prefix + "/"
 	}
-	s.client = sdk.NewFromConfig(cfg, c.options)
+	s.client = sdk.NewFromConfig(cfg, s.options)
 	if err := s.nameServer(); err != nil {
 		return nil, err
 	}
@@ -79,12 +79,13 @@ func (s *Store) nameServer() error {
 }
 
 // options sets up the SDK's client.
-func (c Config) options(o *sdk.Options) {
+func (s *Store) options(o *sdk.Options) {
+	c := s.config
 	if c.Endpoint != "" {
 		o.BaseEndpoint = &c.Endpoint
 	}
 	o.UsePathStyle = c.PathStyle || o.BaseEndpoint != nil && !c.HostStyle
-	o.Retryer = c.retryer()
+	o.Retryer = &patience{RetryerV2: c.retryer(), s: s}
 	o.DisableClockSkewCorrection = true
 	// We send and check SHA-256 ourselves, where it matters.
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
@@ -103,6 +104,7 @@ func (c Config) options(o *sdk.Options) {
 			if err != nil {
 				return nil, err
 			}
+			s.reached.Store(true)
 			return &impatientConn{conn, c.Timeout}, nil
 		}
 	})
@@ -130,7 +132,7 @@ func (c *impatientConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-func (c Config) retryer() aws.Retryer {
+func (c Config) retryer() aws.RetryerV2 {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = c.Retries + 1
 		o.MaxBackoff = c.Backoff

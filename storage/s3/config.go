@@ -31,6 +31,10 @@ type Config struct {
 	Retries int           // how often a request is repeated; default 8, below zero none
 	Backoff time.Duration // longest pause between two tries; default 20 s
 	Timeout time.Duration // how long a connection may be silent; default 60 s
+
+	// Retrying is told, in one line, what failed and is tried again: at once, and
+	// then every ten seconds. It is called from several goroutines; may be nil.
+	Retrying func(text string)
 }
 
 // Parameters of a store URL.

@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -28,7 +29,7 @@ func TestParseURL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := s3.ParseURL(u); err != nil || got != want {
+		if got, err := s3.ParseURL(u); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n%+v, %v; want\n%+v", text, got, err, want)
 		}
 	}

@@ -42,6 +42,8 @@ type Store struct {
 	prefix string      // with its slash, or empty
 	server string      // host, for error texts
 	known  atomic.Bool // the bucket is there: a request has said so
+
+	reached atomic.Bool // there was a connection
 }
 
 // String is the store's URL without its parameters.

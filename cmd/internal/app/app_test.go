@@ -134,14 +134,14 @@ func TestPasswordFromFileAndEnvironment(t *testing.T) {
 func TestStoreURLs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if _, err := openStore(t.Context(), "file://"+dir, false); err != nil {
+	if _, err := openStore(t.Context(), "file://"+dir, false, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := openStore(t.Context(), "file://"+dir+"/new", false); !errors.Is(err, storage.ErrNoStore) {
+	if _, err := openStore(t.Context(), "file://"+dir+"/new", false, nil); !errors.Is(err, storage.ErrNoStore) {
 		t.Errorf("a missing folder: %v", err)
 	}
 	for _, bad := range []string{"gs://x", "file://host/x", "file:x", "file:///x?y=z", "s3://", "s3://b?nonsense=1", "://"} {
-		if _, err := openStore(t.Context(), bad, true); !errors.Is(err, ErrUsage) {
+		if _, err := openStore(t.Context(), bad, true, nil); !errors.Is(err, ErrUsage) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

@@ -16,8 +16,8 @@ import (
 )
 
 // openStore opens a store by its URL. create makes a folder that is not there;
-// buckets are never made.
-func openStore(ctx context.Context, text string, create bool) (storage.Store, error) {
+// buckets are never made. retrying is told what is tried again.
+func openStore(ctx context.Context, text string, create bool, retrying func(string)) (storage.Store, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return nil, Usagef("store URL: it can't be read: s3://BUCKET/PREFIX or file:///FOLDER")
@@ -28,6 +28,7 @@ func openStore(ctx context.Context, text string, create bool) (storage.Store, er
 		if err != nil {
 			return nil, usage(err)
 		}
+		c.Retrying = retrying
 		return s3.Open(ctx, c)
 	case u.Scheme != "file":
 		return nil, Usagef("store URL: no kind of store %q: it is s3://BUCKET/PREFIX or file:///FOLDER", u.Scheme)
@@ -57,7 +58,7 @@ type place struct {
 // open opens the homeserver's part of a store, and finds out the homeserver's
 // name where nobody said it.
 func (a *App) open(ctx context.Context, c config.Store, create bool) (*place, error) {
-	whole, err := openStore(ctx, c.URL, create)
+	whole, err := openStore(ctx, c.URL, create, a.opt.Warn)
 	if err != nil {
 		if errors.Is(err, storage.ErrNoStore) && a.def {
 			err = nothing(fmt.Errorf("%w: nothing is stored there yet; name a store with --store, or begin with init", err))
