@@ -15,7 +15,7 @@ FUZZTIME ?= 20s
 help: ## Show this page
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: ## Install what tests, demo and bench need on Debian 12 or 13; quick when it is there
+setup: ## Install what tests and demo need on Debian 12 or 13; quick when it is there
 	@$(SETUP)/packages.sh
 
 build: ## Build bin/synapse-maint
@@ -46,7 +46,8 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 demo: setup build ## Back up, lose and restore a throwaway database, with all commands shown
 	@go run ./internal/demo
 
-bench: setup build ## Measure against peers; SCALE=1 is a database of 1 GB
+bench: build ## Measure against peers, which it installs; SCALE=1 is a database of 1 GB
+	@$(SETUP)/packages.sh bench
 	@go run ./internal/bench -scale $(SCALE) -out docs/benchmarks.md
 
 image: ## Build the container image with docker or podman

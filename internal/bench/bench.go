@@ -21,7 +21,10 @@ type bench struct {
 	pg      *testbed.PG
 	s3      *testbed.S3Server
 	bucket  string
+	files   int // of the media store
+	tiny    int // files that memory is measured with
 	rows    []row
+	notes   []string // Markdown that follows the rows
 }
 
 // row is a line of the table: what was measured, against what, and how far it
@@ -138,6 +141,8 @@ func firstLine(s string) string {
 }
 
 func (b *bench) add(r row) { b.rows = append(b.rows, r) }
+
+func (b *bench) note(markdown string) { b.notes = append(b.notes, markdown) }
 
 // decode reads the one JSON document a command of ours printed.
 func decode(text string, v any) error {

@@ -1,8 +1,9 @@
-// Command bench measures the database path against its peers, each ratio in
-// one run on one machine, and writes the table of docs/benchmarks.md.
+// Command bench measures the paths of database and media against their peers,
+// each ratio in one run on one machine, and writes the table of
+// docs/benchmarks.md.
 //
-// It starts its own PostgreSQL and S3 server on loopback, fills a
-// Synapse-shaped database, and times whole commands: ours as the operator
+// It starts its own PostgreSQL and S3 servers on loopback, fills a database and
+// a media store shaped like Synapse's, and times whole commands: ours as the operator
 // would type it, and the peers as installed from Debian. It is a tool of the
 // project's own development and imports only internal/testbed.
 package main
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 )
 
@@ -23,9 +25,15 @@ func run() int {
 	rounds := flag.Int("rounds", 3, "runs of each command; the median counts")
 	out := flag.String("out", "", "rewrite the generated part of this Markdown file")
 	program := flag.String("program", "bin/synapse-maint", "the binary to measure")
-	only := flag.String("only", "", "backup, restore or big (one table of 90 %); empty: all")
+	only := flag.String("only", "", "database, or of it backup, restore or big (one table of 90 %); media; memory; empty: all")
+	files := flag.Int("files", 20_000, "files of the media store; 20,000 are 2.5 GiB")
+	tiny := flag.Int("tiny", 2_000_000, "tiny files that memory is measured with")
 	flag.Parse()
 
+	if !slices.Contains([]string{"", "database", "backup", "restore", "big", "media", "memory"}, *only) {
+		fmt.Fprintf(os.Stderr, "bench: there is no %s to measure\n", *only)
+		return 2
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	b, err := newBench(ctx, *program, *scale, *rounds)
@@ -34,13 +42,20 @@ func run() int {
 		return 1
 	}
 	defer b.close()
+	b.files, b.tiny = *files, *tiny
 	began := time.Now()
 	parts := []struct {
-		name string
-		run  func(context.Context) error
-	}{{"backup", b.backup}, {"restore", b.restore}, {"big", b.big}}
+		name, of string
+		run      func(context.Context) error
+	}{
+		{"backup", "database", b.backup},
+		{"restore", "database", b.restore},
+		{"big", "database", b.big},
+		{"media", "", b.media},
+		{"memory", "", b.memory},
+	}
 	for _, p := range parts {
-		if *only != "" && *only != p.name {
+		if *only != "" && *only != p.name && *only != p.of {
 			continue
 		}
 		if err := p.run(ctx); err != nil {

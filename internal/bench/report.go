@@ -24,6 +24,9 @@ func (b *bench) report(took time.Duration) string {
 	for _, r := range b.rows {
 		fmt.Fprintf(&s, "| %s | %s | ≤ %g%s | **%.2f**%s | %s |\n", r.what, r.against, r.aim, unit(r.unit), r.got, unit(r.unit), r.detail)
 	}
+	for _, n := range b.notes {
+		s.WriteString("\n" + n)
+	}
 	fmt.Fprintf(&s, "\nTook %s in all.\n", took.Round(time.Second))
 	return s.String()
 }

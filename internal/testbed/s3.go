@@ -34,6 +34,7 @@ type S3Server struct {
 	root     string // holds data, versions, meta, iam
 	endpoint string
 	secret   string
+	requests string // file with a line for each request; empty: none are counted
 	cmd      *exec.Cmd
 	exited   chan struct{} // closed when the server has ended
 	users    sync.Mutex
@@ -104,6 +105,10 @@ func sweepS3Folders() error {
 // StartS3 starts a server that keeps its buckets below dir, on a free loopback
 // port. It ends with [S3Server.Stop], and with this process in any case.
 func StartS3(ctx context.Context, dir string) (*S3Server, error) {
+	return startS3(ctx, dir, false)
+}
+
+func startS3(ctx context.Context, dir string, count bool) (*S3Server, error) {
 	bin, err := versitygw(ctx)
 	if err != nil {
 		return nil, err
@@ -113,6 +118,9 @@ func StartS3(ctx context.Context, dir string) (*S3Server, error) {
 		return nil, err
 	}
 	s := &S3Server{root: dir, secret: rand.Text()}
+	if count {
+		s.requests = filepath.Join(dir, "requests")
+	}
 	for _, sub := range []string{"data", "versions", "meta", "iam"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("start S3 server: %w", err)
@@ -140,7 +148,7 @@ func (s *S3Server) start(ctx context.Context, bin string) error {
 	health := "/healthy-" + strings.ToLower(rand.Text())
 	args := []string{
 		"--port", addr, "--region", s3Region, "--keep-alive", "--quiet", "--health", health,
-		"--iam-dir", filepath.Join(s.root, "iam"), "--iam-cache-disable", "posix",
+		"--iam-dir", filepath.Join(s.root, "iam"), "--iam-cache-disable", "--access-log", s.requests, "posix",
 		"--versioning-dir", filepath.Join(s.root, "versions"),
 	}
 	if !extendedAttributes(s.root) {

@@ -55,3 +55,46 @@ func TestStartS3Stops(t *testing.T) {
 		t.Error("a stopped server answers")
 	}
 }
+
+func TestS3ServerCountsRequests(t *testing.T) {
+	t.Parallel()
+	s, err := testbed.StartS3Counting(t.Context(), filepath.Join(t.TempDir(), "s3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	for _, name := range []string{"one", "other"} {
+		if err := s.MakeBucket(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"/one/a", "/one/b", "/other/a"} {
+		get(t, s.Endpoint()+path) // refused, and counted
+	}
+	for i, want := range []int{2, 0} {
+		counts, err := s.TakeRequests("one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(counts) > 1 || counts["s3_GetObject"] != want {
+			t.Errorf("call %d: %v, want %d of s3_GetObject", i, counts, want)
+		}
+	}
+	get(t, s.Endpoint()+"/one/a")
+	if counts, err := s.TakeRequests("one"); err != nil || counts["s3_GetObject"] != 1 {
+		t.Errorf("afterwards: %v, %v, want one", counts, err)
+	}
+}
+
+func get(t *testing.T, url string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# packages.sh [race] - installs what tests, demo and bench need on Debian 12 or
-# 13 beyond Go and git. Silent and quick when all of it is there. With "race",
-# the C compiler too that Go's race detector needs.
+# packages.sh [race|bench] - installs what tests and demo need on Debian 12 or 13
+# beyond Go and git. Silent and quick when all of it is there. With "race", the C
+# compiler too that Go's race detector needs; with "bench", the peers that ours is
+# measured against, as Debian packages them.
 set -euo pipefail
 
 cd "$(dirname "$0")"
@@ -17,6 +18,11 @@ need jq jq
 need aws awscli
 need ps procps
 [ "${1:-}" != race ] || need gcc gcc libc6-dev
+if [ "${1:-}" = bench ]; then
+	need /usr/bin/restic restic
+	need /usr/bin/rclone rclone
+	need /usr/bin/aws awscli # one of another origin may come before it in PATH
+fi
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
