@@ -21,6 +21,7 @@ const hopeless = 1.5
 // copy the one to the other.
 type mediaBench struct {
 	*bench
+	dir      string            // everything is in it
 	s3       *testbed.S3Server // its own: the other rows' counts nothing
 	tree     *testbed.Media
 	syncers  []*syncer
@@ -50,6 +51,7 @@ func (b *bench) media(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer os.RemoveAll(m.dir) // what comes next needs the room
 	defer m.s3.Stop()
 	for _, p := range []struct {
 		phase
@@ -72,18 +74,19 @@ func (b *bench) mediaBench(ctx context.Context) (*mediaBench, error) {
 	o.Bytes = o.Bytes / int64(o.Files) * int64(b.files)
 	o.Files = b.files
 	began := time.Now()
-	tree, err := testbed.FillMedia(ctx, filepath.Join(b.dir, "media_store"), o)
+	dir := filepath.Join(b.dir, "media")
+	tree, err := testbed.FillMedia(ctx, filepath.Join(dir, "media_store"), o)
 	if err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(os.Stderr, "%7.2f s  for %d files, %d MiB\n", time.Since(began).Seconds(), tree.Files(), tree.Bytes()>>20)
-	server, err := testbed.StartS3Counting(ctx, filepath.Join(b.dir, "media-s3"))
+	server, err := testbed.StartS3Counting(ctx, filepath.Join(dir, "s3"))
 	if err != nil {
 		return nil, err
 	}
-	m := &mediaBench{bench: b, s3: server, tree: tree, syncers: syncers(), versions: strings.Split(strings.TrimSpace(versions), "\n")}
+	m := &mediaBench{bench: b, dir: dir, s3: server, tree: tree, syncers: syncers(), versions: strings.Split(strings.TrimSpace(versions), "\n")}
 	for _, s := range m.syncers {
-		if err := errors.Join(server.MakeBucket(s.bucket()), os.MkdirAll(s.state(b.dir), 0o700)); err != nil {
+		if err := errors.Join(server.MakeBucket(s.bucket()), os.MkdirAll(s.state(dir), 0o700)); err != nil {
 			server.Stop()
 			return nil, err
 		}
@@ -184,7 +187,8 @@ func (m *mediaBench) rounds(do func(round int) error) error {
 	return nil
 }
 
-// running are the syncers that a round of a long phase is worth.
+// running are the syncers that a round of a long phase is worth: in the first,
+// all.
 func (m *mediaBench) running(p phase, round int) []*syncer {
 	if round == 0 {
 		return m.syncers
@@ -192,7 +196,7 @@ func (m *mediaBench) running(p phase, round int) []*syncer {
 	var some []*syncer
 	best := m.fastest(p)
 	for _, s := range m.syncers {
-		if s.ours || s.costs[p][0].wall.Seconds() <= hopeless*best.costs[p][0].wall.Seconds() {
+		if s.ours && !s.aside || !s.ours && s.costs[p][0].wall.Seconds() <= hopeless*best.costs[p][0].wall.Seconds() {
 			some = append(some, s)
 		}
 	}

@@ -32,6 +32,7 @@ func TestFastestIsAPeerThatRanInEachRound(t *testing.T) {
 func TestAPeerThatCannotBeTheFastestRunsOnce(t *testing.T) {
 	t.Parallel()
 	m := contest(map[string][]int{"ours": {90}, "a": {20}, "b": {29}, "c": {31}})
+	m.syncers = append(m.syncers, &syncer{name: "aside", ours: true, aside: true})
 	names := func(round int) string {
 		var all []string
 		for _, s := range m.running(firstSync, round) {
@@ -39,7 +40,7 @@ func TestAPeerThatCannotBeTheFastestRunsOnce(t *testing.T) {
 		}
 		return strings.Join(all, " ")
 	}
-	if got := names(0); got != "ours a b c" {
+	if got := names(0); got != "ours a b c aside" {
 		t.Errorf("the first round has %s", got)
 	}
 	if got := names(1); got != "ours a b" {

@@ -17,7 +17,7 @@ type syncer struct {
 	sync    string
 	restore string
 	ours    bool
-	aside   bool // only the first sync is measured, and compared with nothing
+	aside   bool // measured at one first sync only, and compared with nothing
 	costs   map[phase][]cost
 }
 

@@ -15,12 +15,12 @@ import (
 // What a tiny file costs on ext4: itself and most often a folder of its own,
 // and a block of 4 KiB for each.
 const (
-	inodesPerTiny = 2
-	bytesPerTiny  = 8 << 10
+	inodesPerTiny = 3
+	bytesPerTiny  = 9 << 10
 )
 
 // memory measures how much memory many small files take: a first backup, one
-// with nothing changed.
+// with nothing changed, and a prune that drops the first.
 func (b *bench) memory(ctx context.Context) error {
 	if err := room(b.dir, b.tiny); err != nil {
 		return err
@@ -44,6 +44,7 @@ func (b *bench) memory(ctx context.Context) error {
 	for _, step := range []struct{ what, script string }{
 		{"first backup", ourMediaBackup},
 		{"backup, nothing changed", ourMediaBackup},
+		{"prune", `"$SM" prune --keep-last 1 --yes --output json`},
 	} {
 		if _, _, err := timed(ctx, env, "sync"); err != nil {
 			return err
