@@ -47,6 +47,7 @@ func rooms() []room {
 		{"jobs/synapse", nil, nil},
 		{"jobs/journal", []string{"jobs", "storage"}, nil},
 		{"jobs/backup", procedure, []string{sync}},
+		{"jobs/media", procedure, []string{sync, system}},
 		{"jobs/secrets", procedure, []string{"go.yaml.in/yaml/v3"}},
 		{"jobs/verify", procedure, []string{sync}},
 		{"jobs/export", procedure, []string{sync, zstd}}, // it compresses as pg_dump does

@@ -67,3 +67,31 @@ func dated(folder, id string) string {
 	}
 	return folder + "/" + id[:day] + "/" + id[day+1:]
 }
+
+// IsMediaPath says whether a path below the media store is one that Synapse
+// makes. What else lies there is none of its business.
+func IsMediaPath(path string) bool {
+	class, rest, _ := strings.Cut(path, "/")
+	names := strings.Split(rest, "/")
+	switch class {
+	case RemoteContent, RemoteThumbnails:
+		names = names[1:] // the homeserver
+	}
+	if class == LocalThumbnails || class == RemoteThumbnails || class == URLCacheThumbnails {
+		if len(names) == 0 || strings.Count(names[len(names)-1], "-") < 3 {
+			return false
+		}
+		names = names[:len(names)-1]
+	}
+	switch class {
+	case LocalContent, LocalThumbnails, RemoteContent, RemoteThumbnails:
+		return isSpread(names)
+	case URLCache, URLCacheThumbnails:
+		return isSpread(names) || len(names) == 2 && len(names[0]) == len("2026-11-25") && names[0][4] == '-'
+	}
+	return false
+}
+
+func isSpread(names []string) bool {
+	return len(names) == 3 && len(names[0]) == 2 && len(names[1]) == 2 && names[2] != ""
+}

@@ -183,8 +183,10 @@ func (k *keyring) noKey(what string) error {
 func (k *keyring) encrypted() bool { return len(k.blobs) > 0 }
 
 // id names plain bytes.
-func (k *keyring) id(plain []byte) ID {
-	sum := sha256.Sum256(plain)
+func (k *keyring) id(plain []byte) ID { return k.idOf(sha256.Sum256(plain)) }
+
+// idOf names plain bytes by their SHA-256.
+func (k *keyring) idOf(sum ID) ID {
 	if !k.encrypted() {
 		return sum
 	}

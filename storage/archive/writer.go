@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"runtime"
@@ -139,15 +140,21 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 // error, ctx's end included, the writer is of no use but to be closed: others
 // may have been told that the blob is known.
 func (w *Writer) Add(ctx context.Context, plain []byte) (id ID, isNew bool, err error) {
-	return w.add(ctx, plain, w.a.keyring.blobs)
+	return w.add(ctx, plain, sha256.Sum256(plain), w.a.keyring.blobs)
 }
 
-// add is Add, encrypted to certain recipients where the archive is encrypted.
-func (w *Writer) add(ctx context.Context, plain []byte, to []age.Recipient) (id ID, isNew bool, err error) {
+// AddSum is [Writer.Add] for those who know the SHA-256 of plain already: its
+// ID is made of that.
+func (w *Writer) AddSum(ctx context.Context, plain []byte, sum ID) (id ID, isNew bool, err error) {
+	return w.add(ctx, plain, sum, w.a.keyring.blobs)
+}
+
+// add is AddSum, encrypted to certain recipients where the archive is encrypted.
+func (w *Writer) add(ctx context.Context, plain []byte, sum ID, to []age.Recipient) (id ID, isNew bool, err error) {
 	if len(plain) > maxBlob {
 		return id, false, fmt.Errorf("add a blob: %d bytes are more than the %d a blob may have", len(plain), maxBlob)
 	}
-	id = w.a.keyring.id(plain)
+	id = w.a.keyring.idOf(sum)
 	if err := w.failure(); err != nil {
 		return id, false, err
 	}

@@ -1,0 +1,163 @@
+package media
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// difference is a path of the point, of the folder, or of both.
+type difference struct {
+	path string
+	want *archive.Entry // nil: the point has no such thing
+	have *found         // nil: the folder has no such thing
+}
+
+// same says whether there is nothing to write. Of a file it takes size and
+// time for it.
+func (d *difference) same() bool {
+	w, h := d.want, d.have
+	if w == nil || h == nil || h.odd != "" || h.gone || w.Kind != h.Kind {
+		return false
+	}
+	switch w.Kind {
+	case archive.KindFile:
+		return w.Size == h.Size && w.Modified.Equal(h.Modified)
+	case archive.KindLink:
+		return w.Target == h.Target
+	}
+	return true
+}
+
+// scope is what of a point is restored.
+type scope struct {
+	paths   []string // files, folders, classes; in order, none below another; empty: everything
+	classes []string // that the point has
+}
+
+func newScope(m *archive.Media, paths []string) scope {
+	var s scope
+	for _, c := range m.Classes {
+		s.classes = append(s.classes, c.Name)
+	}
+	for _, p := range paths {
+		if p = strings.Trim(p, "/"); p != "" {
+			s.paths = append(s.paths, p)
+		}
+	}
+	slices.SortFunc(s.paths, archive.ComparePaths)
+	s.paths = slices.CompactFunc(s.paths, func(a, b string) bool { return under(b, a) })
+	return s
+}
+
+func under(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, folder+"/")
+}
+
+// has says whether a path is restored: of classes that the point does not have
+// nothing is, whatever else lies in the folder.
+func (s *scope) has(path string) bool {
+	if !slices.Contains(s.classes, ClassOf(path)) {
+		return false
+	}
+	return len(s.paths) == 0 || slices.ContainsFunc(s.paths, func(p string) bool { return under(path, p) })
+}
+
+// skip says whether neither a path nor what is below it is restored.
+func (s *scope) skip(path string) bool {
+	return path == "lost+found" || !s.has(path) && !slices.ContainsFunc(s.paths, func(p string) bool { return under(p, path) })
+}
+
+// entries yields those of the point, and calls seen with each path of the
+// scope that it has.
+func (f *Filler) entries(ctx context.Context) iter.Seq2[archive.Entry, error] {
+	paths := f.scope.paths
+	if len(paths) == 0 {
+		paths = []string{""}
+	}
+	return func(yield func(archive.Entry, error) bool) {
+		for _, p := range paths {
+			n := 0
+			for e, err := range archive.EntriesUnder(ctx, f.opt.Reader, f.opt.Media, p) {
+				n++
+				if !yield(e, err) {
+					return
+				}
+			}
+			if n == 0 && p != "" && !yield(archive.Entry{}, fmt.Errorf("%w: %s", errNotThere, printable(p))) {
+				return
+			}
+		}
+	}
+}
+
+// errNotThere says that the point has no such path.
+var errNotThere = errors.New("the point's media have no such file or folder")
+
+// compare yields what the point and the folder have, in order. The errors of
+// damaged pages of the listing come between; every other error is the last.
+// t is nil where there is no folder yet.
+func (f *Filler) compare(ctx context.Context, t *tree) iter.Seq2[difference, error] {
+	return func(yield func(difference, error) bool) {
+		have := func(yield func(found, error) bool) {}
+		if t != nil {
+			w := &walker{tree: t, skip: f.scope.skip}
+			have = w.walk(ctx, "")
+		}
+		next, stop := iter.Pull2(have)
+		defer stop()
+		h, err, more := next()
+		// before yields what the folder alone has before a path.
+		before := func(path string) bool {
+			for more && err == nil && (path == "" || archive.ComparePaths(h.Path, path) < 0) {
+				one := h
+				if f.scope.has(one.Path) && !yield(difference{path: one.Path, have: &one}, nil) {
+					return false
+				}
+				h, err, more = next()
+			}
+			return err == nil || !yield(difference{}, err)
+		}
+		for e, bad := range f.entries(ctx) {
+			if bad != nil {
+				if !yield(difference{}, bad) || !errors.Is(bad, archive.ErrCorrupt) && !errors.Is(bad, errNotThere) {
+					return
+				}
+				continue
+			}
+			if !before(e.Path) || err != nil {
+				return
+			}
+			d := difference{path: e.Path, want: &e}
+			if more && h.Path == e.Path {
+				one := h
+				d.have = &one
+				h, err, more = next()
+			}
+			if !yield(d, nil) {
+				return
+			}
+		}
+		before("")
+	}
+}
+
+// holds says whether a file of the folder has the bytes that the point has.
+func holds(ctx context.Context, t *tree, e *archive.Entry) bool {
+	s := &folder{tree: t}
+	c, err := s.open(ctx, &found{Entry: *e})
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, c)
+	return err == nil && archive.ID(sum.Sum(nil)) == e.SHA256
+}

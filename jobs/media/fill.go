@@ -1,0 +1,252 @@
+package media
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// Filled is the note of a restore of media. It names no files: the journal is
+// not encrypted. Stored data.
+type Filled struct {
+	Dir      string   `json:"dir"`
+	Files    int64    `json:"files"` // written
+	Bytes    int64    `json:"bytes"` // of these
+	Same     int64    `json:"same"`  // were there already
+	Deleted  int64    `json:"deleted,omitempty"`
+	Skipped  int64    `json:"skipped,omitempty"` // could not be written
+	Wrong    int64    `json:"wrong,omitempty"`   // were not right afterwards, beside those skipped
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// filling is one attempt to fill the folder.
+type filling struct {
+	*Filler
+	place    *place
+	progress *progress
+	note     Filled
+	tally    tally // of this attempt: what of the listing is damaged
+
+	mu      sync.Mutex // what follows, and the counts of note
+	skipped *archive.Findings
+	why     string // of the first that was skipped
+}
+
+// Fill writes what is missing or differs, and looks afterwards whether all is
+// there.
+func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, error) {
+	if f.tally == nil {
+		if _, err := f.Plan(ctx); err != nil {
+			return nil, err
+		}
+	}
+	p, err := openPlace(f.opt.Dir, strings.ToLower(rand.Text()[:8]))
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	g := &filling{Filler: f, place: p, progress: newProgress(report), note: Filled{Dir: f.opt.Dir}}
+	if f.tally != nil {
+		g.progress.total = f.tally.bytes
+	}
+	if err := g.write(ctx); err != nil {
+		return g.note, g.explain(ctx, err)
+	}
+	if err := g.check(ctx); err != nil {
+		return g.note, g.explain(ctx, err)
+	}
+	return g.note, g.verdict()
+}
+
+// write makes what is missing. Folders, links and the like are made as they
+// come; files are gathered, so that their blobs are read in the order in which
+// they lie in the packs.
+func (g *filling) write(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	runs := make(chan run)
+	for range g.opt.Jobs {
+		group.Go(func() error {
+			w := &writer{filling: g}
+			defer w.leave()
+			for r := range runs {
+				if err := w.run(ctx, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		defer close(runs)
+		batch := &gathered{reader: g.opt.Reader}
+		err := g.each(ctx, g.place.tree, &g.tally, func(d *difference) error {
+			if err := g.one(d, batch); err != nil {
+				return err
+			}
+			if batch.full() {
+				return batch.send(ctx, runs)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return batch.send(ctx, runs)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return unix.Syncfs(g.place.fd) // once, not for each file
+}
+
+// one does what a difference takes, or puts it aside.
+func (g *filling) one(d *difference, batch *gathered) error {
+	switch {
+	case d.want == nil:
+		if isTemporary(d.path) && d.have.Kind == archive.KindFile { // of a restore that was killed
+			return g.place.remove(d.path, 0)
+		}
+		return nil
+	case d.same():
+		if d.want.Kind == archive.KindFile {
+			g.note.Same++
+		}
+		return nil
+	case d.want.Kind == archive.KindFile:
+		batch.add(*d.want)
+		return nil
+	case d.want.Kind == archive.KindFolder:
+		fd, err := g.place.in(d.path)
+		if err == nil {
+			err = unix.Close(fd)
+		}
+		return g.skip(d.want, err)
+	}
+	return g.skip(d.want, g.place.special(d.want))
+}
+
+// skip notes an entry that could not be written and goes on; nil is fine. It
+// returns what ends everything.
+func (g *filling) skip(e *archive.Entry, err error) error {
+	if err == nil || hopeless(err) {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.skipped == nil {
+		g.why = err.Error()
+	}
+	g.skipped = g.skipped.Note(e.Path, e.Size)
+	g.note.Skipped++
+	return nil
+}
+
+// hopeless says whether an error concerns more than a file.
+func hopeless(err error) bool {
+	for _, known := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, archive.ErrNoKey, context.Canceled} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+// explain says of an error what to do.
+func (g *filling) explain(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		left := ""
+		if g.Filler.tally != nil {
+			left = fmt.Sprintf(": %s are still to be written", jobs.Count(max(0, g.Filler.tally.bytes-g.note.Bytes), "byte"))
+		}
+		return fmt.Errorf("the disk of %s is full%s; make room and run the same restore again: %w", g.opt.Dir, left, err)
+	}
+	return err
+}
+
+// check looks at all that was to be restored once more, and sets what can only
+// be set at the end: the times of folders.
+func (g *filling) check(ctx context.Context) error {
+	if g.opt.DeleteExtra {
+		if err := g.deleteExtra(ctx); err != nil {
+			return err
+		}
+	}
+	var n tally
+	absent := int64(0)
+	err := g.each(ctx, g.place.tree, &n, func(d *difference) error {
+		switch {
+		case d.want == nil:
+			return nil
+		case d.have == nil || d.want.Kind != d.have.Kind || d.want.Kind == archive.KindFile && !d.same():
+			absent++
+			return nil
+		}
+		return g.skip(d.want, g.place.adjust(d.want, d.have))
+	})
+	g.note.Wrong = max(0, absent-g.note.Skipped)
+	if n := g.place.unowned.Load(); n > 0 {
+		g.note.Warnings = append(g.note.Warnings, fmt.Sprintf("%s could not be given to the owner the point has: run the restore as root, or chown -R %s to Synapse's user",
+			jobs.Count(n, "file or folder"), g.opt.Dir))
+	}
+	return err
+}
+
+// deleteExtra deletes what the point does not have. Where pages of the listing
+// are damaged nobody knows what that is.
+func (g *filling) deleteExtra(ctx context.Context) error {
+	if g.tally.damaged != nil {
+		g.note.Warnings = append(g.note.Warnings, "nothing was deleted: the point's list of media is damaged, so that nobody knows what is extra")
+		return nil
+	}
+	var folders []string
+	err := g.each(ctx, g.place.tree, &tally{}, func(d *difference) error {
+		switch {
+		case d.want != nil || !g.deletes(d) || d.have.gone || d.have.odd != "":
+			return nil
+		case d.have.Kind == archive.KindFolder:
+			folders = append(folders, d.path)
+			return nil
+		case d.have.Kind == archive.KindFile:
+			g.note.Deleted++
+		}
+		return g.place.remove(d.path, 0)
+	})
+	for _, path := range slices.Backward(folders) {
+		_ = g.place.remove(path, unix.AT_REMOVEDIR) // somebody may have put something there
+	}
+	return err
+}
+
+// verdict is nil where everything is there.
+func (g *filling) verdict() error {
+	var texts []string
+	if n := g.skipped.Number(); n > 0 {
+		texts = append(texts, fmt.Sprintf("%s could not be restored (%s)%s", jobs.Count(n, "file"), g.why, named(g.skipped)))
+	}
+	if n := g.tally.damaged.Number(); n > 0 {
+		texts = append(texts, fmt.Sprintf("the list of media is damaged: %s", strings.Join(g.tally.damaged.First, "; ")))
+	}
+	if n := g.note.Wrong; n > 0 {
+		texts = append(texts, fmt.Sprintf("%s not right afterwards: somebody else writes to %s", jobs.Count(n, "file"), g.opt.Dir))
+	}
+	if n := g.tally.unknown; len(n) > 0 {
+		texts = append(texts, strings.Join(n, "; "))
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", jobs.ErrIncomplete, strings.Join(texts, "; "))
+}

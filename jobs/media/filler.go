@@ -1,0 +1,238 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// FillOptions say what of a point's media is restored, and to where.
+type FillOptions struct {
+	Reader *archive.Reader
+	Media  *archive.Media // the point's
+	Dir    string         // the media store's folder; made if it is not there
+	Paths  []string       // files, folders or classes; empty: everything
+	// CheckAll compares the bytes of files whose size and time are right.
+	CheckAll bool
+	// DeleteExtra deletes what the folder has and the point has not: of the
+	// classes that are restored, never beside Synapse's own folders.
+	DeleteExtra bool
+	Jobs        int // files written at once; 0: as many as CPUs, at least 2
+}
+
+// Filler restores a point's media. It implements restore.Filler. It writes what
+// is missing or differs, each file whole and under its name at once, so that it
+// can be killed and repeated.
+type Filler struct {
+	opt   FillOptions
+	scope scope
+	tally *tally // of the last look; nil before
+}
+
+// NewFiller returns the filler of one restore.
+func NewFiller(o FillOptions) *Filler {
+	if o.Jobs <= 0 {
+		o.Jobs = max(2, runtime.NumCPU())
+	}
+	return &Filler{opt: o, scope: newScope(o.Media, o.Paths)}
+}
+
+// Name is the part's.
+func (*Filler) Name() string { return archive.PartMedia }
+
+// tally is what a look at point and folder found.
+type tally struct {
+	missing, differing, same int64 // files
+	bytes                    int64 // of those to be written
+	extra, extraBytes        int64 // files to be deleted
+	others                   int64 // folders, links and the like to be made
+	damaged                  *archive.Findings
+	entries                  int64
+	unknown                  []string // paths that the point does not have
+}
+
+// Plan looks, and touches nothing.
+func (f *Filler) Plan(ctx context.Context) (synapse.FillPlan, error) {
+	p := synapse.FillPlan{Part: archive.PartMedia, Where: f.opt.Dir}
+	t, err := openTree(f.opt.Dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		t = nil
+	case err != nil:
+		p.Problems = append(p.Problems, fmt.Sprintf("media can't be restored: %v", err))
+		return p, nil
+	default:
+		defer t.close()
+	}
+	n, err := f.look(ctx, t)
+	if err != nil {
+		return p, err
+	}
+	p.Files, p.Bytes, p.Same, p.Deletes = n.missing+n.differing, n.bytes, n.same, n.extra
+	p.Lines = f.lines(n)
+	for _, u := range n.unknown {
+		p.Problems = append(p.Problems, u+"; show lists the point's classes")
+	}
+	if d := n.damaged; d != nil {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the point's list of media is damaged: %s can't be restored (%s)", jobs.Count(d.Count, "page"), strings.Join(d.First, "; ")))
+	}
+	if text := f.room(n); text != "" {
+		p.Problems = append(p.Problems, text)
+	}
+	return p, nil
+}
+
+func (f *Filler) lines(n *tally) []string {
+	text := fmt.Sprintf("write %s of media, %s, to %s: %s missing, %s",
+		jobs.Count(n.missing+n.differing, "file"), jobs.Count(n.bytes, "byte"), f.opt.Dir, jobs.Count(n.missing, ""), differ(n.differing))
+	if n.same > 0 {
+		text += fmt.Sprintf("; %s there already", jobs.Count(n.same, "file"))
+	}
+	lines := []string{text}
+	if n.extra > 0 {
+		lines = append(lines, fmt.Sprintf("delete %s, %s, that the point does not have", jobs.Count(n.extra, "file"), jobs.Count(n.extraBytes, "byte")))
+	}
+	return lines
+}
+
+func differ(n int64) string {
+	if n == 1 {
+		return "1 differs"
+	}
+	return jobs.Count(n, "") + " differ"
+}
+
+// room says that the disk is too small; empty if it is not, or nobody knows.
+func (f *Filler) room(n *tally) string {
+	dir := f.opt.Dir
+	var st unix.Statfs_t
+	for unix.Statfs(dir, &st) != nil {
+		up := filepath.Dir(dir)
+		if up == dir {
+			return ""
+		}
+		dir = up
+	}
+	free := int64(min(st.Bavail, 1<<40)) * st.Bsize
+	switch files := n.missing + n.others; {
+	case n.bytes > free:
+		return fmt.Sprintf("%s has room for %s, and the media to be written are %s: free %s, or choose another --media-path",
+			dir, jobs.Count(free, "byte"), jobs.Count(n.bytes, "byte"), jobs.Count(n.bytes-free, "byte"))
+	case st.Files > 0 && uint64(files) > st.Ffree:
+		return fmt.Sprintf("%s has room for %s, and %s are to be made: its file system has no more inodes",
+			dir, jobs.Count(int64(st.Ffree), "file"), jobs.Count(files, ""))
+	}
+	return ""
+}
+
+// look compares point and folder. t is nil where there is no folder yet.
+func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
+	n := &tally{}
+	err := f.each(ctx, t, n, func(d *difference) error {
+		switch {
+		case d.want == nil:
+			f.countExtra(n, d)
+		case d.want.Kind != archive.KindFile:
+			if !d.same() {
+				n.others++
+			}
+		case d.same():
+			n.same++
+		default:
+			if d.have == nil {
+				n.missing++
+			} else {
+				n.differing++
+			}
+			n.bytes += d.want.Size
+		}
+		return nil
+	})
+	if err == nil && n.entries == 0 && n.damaged != nil {
+		err = fmt.Errorf("the media listing is %w: %s", archive.ErrCorrupt, strings.Join(n.damaged.First, "; "))
+	}
+	f.tally = n
+	return n, err
+}
+
+func (f *Filler) countExtra(n *tally, d *difference) {
+	if f.deletes(d) && d.have.Kind == archive.KindFile {
+		n.extra++
+		n.extraBytes += d.have.Size
+	}
+}
+
+// deletes says whether what only the folder has is to go.
+func (f *Filler) deletes(d *difference) bool {
+	return f.opt.DeleteExtra && ClassOf(d.path) != synapse.OtherMedia && !isTemporary(d.path)
+}
+
+// each calls do with every difference, in order, and counts in n what of the
+// listing is damaged. With CheckAll files that look the same are read, some at
+// once, and differ if their bytes do.
+func (f *Filler) each(ctx context.Context, t *tree, n *tally, do func(*difference) error) error {
+	const batch = 512
+	var list []difference
+	flush := func() error {
+		if f.opt.CheckAll && t != nil {
+			f.checkBytes(ctx, t, list)
+		}
+		for i := range list {
+			if err := do(&list[i]); err != nil {
+				return err
+			}
+		}
+		list = list[:0]
+		return context.Cause(ctx)
+	}
+	for d, err := range f.compare(ctx, t) {
+		switch {
+		case errors.Is(err, errNotThere):
+			n.unknown = append(n.unknown, err.Error())
+			continue
+		case errors.Is(err, archive.ErrCorrupt):
+			n.damaged = n.damaged.Note(err.Error(), 0)
+			continue
+		case err != nil:
+			return err
+		}
+		if d.want != nil {
+			n.entries++
+		}
+		if list = append(list, d); len(list) == batch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// checkBytes makes files differ whose bytes do.
+func (f *Filler) checkBytes(ctx context.Context, t *tree, list []difference) {
+	var g errgroup.Group
+	g.SetLimit(f.opt.Jobs)
+	for i := range list {
+		d := &list[i]
+		if ctx.Err() == nil && d.want != nil && d.want.Kind == archive.KindFile && d.same() {
+			g.Go(func() error {
+				if !holds(ctx, t, d.want) {
+					d.have.odd = "other bytes"
+				}
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // none fails
+}

@@ -1,0 +1,215 @@
+package media
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// place is the folder that media are restored to. It is safe for concurrent
+// use.
+type place struct {
+	*tree
+	run     string // makes the names of temporary files this run's
+	files   atomic.Int64
+	root    bool         // may give files to others
+	unowned atomic.Int64 // files whose owner could not be set
+}
+
+// folderMode is that of folders that no entry describes, and of all until they
+// are filled.
+const folderMode = 0o750
+
+func openPlace(dir, run string) (*place, error) {
+	if err := os.MkdirAll(dir, folderMode); err != nil {
+		return nil, err
+	}
+	t, err := openTree(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &place{tree: t, run: run, root: os.Geteuid() == 0}, nil
+}
+
+// split cuts a path into folder and name.
+func split(p string) (folder, name string) {
+	folder, name = path.Split(p)
+	return strings.TrimSuffix(folder, "/"), name
+}
+
+// in opens a folder, and makes it if it is not there or something else is in
+// its place: a link there leads nobody out.
+func (p *place) in(folder string) (int, error) {
+	fd, err := p.at(folder, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err == nil || folder == "" || !replaceable(err) {
+		return fd, err
+	}
+	up, name := split(folder)
+	dir, err := p.in(up)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	if err := makeFolder(dir, name); err != nil {
+		return -1, err
+	}
+	p.own(dir, name, &archive.Entry{UID: -1, GID: -1})
+	return openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+}
+
+// replaceable says whether an error means that there is no folder of the name.
+func replaceable(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR)
+}
+
+// makeFolder makes a folder, in the place of what is none.
+func makeFolder(dir int, name string) error {
+	for try := 1; ; try++ {
+		err := unix.Mkdirat(dir, name, folderMode)
+		if !errors.Is(err, unix.EEXIST) || try > 3 {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return nil
+		}
+		if err := unix.Unlinkat(dir, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+}
+
+// fresh is a name for a temporary file.
+func (p *place) fresh() string { return fmt.Sprintf("%s%s-%x", temporary, p.run, p.files.Add(1)) }
+
+// finish gives a temporary file its attributes and its name.
+func (p *place) finish(dir int, tmp, name string, e *archive.Entry) error {
+	p.own(dir, tmp, e)
+	if e.Kind != archive.KindLink {
+		if err := unix.Fchmodat(dir, tmp, e.Mode, 0); err != nil {
+			return err
+		}
+	}
+	if err := setTime(dir, tmp, e); err != nil {
+		return err
+	}
+	err := unix.Renameat(dir, tmp, dir, name)
+	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		// A folder is in its place: it goes if it is empty.
+		if unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) != nil {
+			return fmt.Errorf("%w: a folder that is not empty has its name", errRefused)
+		}
+		err = unix.Renameat(dir, tmp, dir, name)
+	}
+	return err
+}
+
+func setTime(dir int, name string, e *archive.Entry) error {
+	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(e.Modified.UnixNano())}
+	return unix.UtimesNanoAt(dir, name, ts, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// own gives a file to its owner; one that nobody knows to that of the media
+// store. Who is not root can do it rarely, and the files serve all the same.
+func (p *place) own(dir int, name string, e *archive.Entry) {
+	uid, gid := p.owner(e)
+	if !p.root && uid == os.Geteuid() && gid == os.Getegid() {
+		return
+	}
+	if unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		p.unowned.Add(1)
+	}
+}
+
+func (p *place) owner(e *archive.Entry) (uid, gid int) {
+	uid, gid = e.UID, e.GID
+	if uid < 0 {
+		uid = int(p.id.Uid)
+	}
+	if gid < 0 {
+		gid = int(p.id.Gid)
+	}
+	if !p.root && (e.UID < 0 || e.GID < 0) {
+		return os.Geteuid(), os.Getegid()
+	}
+	return uid, gid
+}
+
+// special makes a link, FIFO or socket.
+func (p *place) special(e *archive.Entry) error {
+	folder, name := split(e.Path)
+	dir, err := p.in(folder)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	tmp := p.fresh()
+	switch e.Kind {
+	case archive.KindLink:
+		err = unix.Symlinkat(e.Target, dir, tmp)
+	case archive.KindFIFO:
+		err = unix.Mknodat(dir, tmp, unix.S_IFIFO|0o600, 0)
+	default:
+		err = unix.Mknodat(dir, tmp, unix.S_IFSOCK|0o600, 0)
+	}
+	if err != nil {
+		return err
+	}
+	if err := p.finish(dir, tmp, name, e); err != nil {
+		_ = unix.Unlinkat(dir, tmp, 0)
+		return err
+	}
+	return nil
+}
+
+// adjust gives what is there the attributes that the point has, where they
+// differ.
+func (p *place) adjust(e *archive.Entry, have *found) error {
+	uid, gid := p.owner(e)
+	wrongOwner := have.UID != uid || have.GID != gid
+	wrongMode := e.Kind != archive.KindLink && have.Mode != e.Mode
+	wrongTime := !have.Modified.Equal(e.Modified)
+	if !wrongOwner && !wrongMode && !wrongTime {
+		return nil
+	}
+	folder, name := split(e.Path)
+	dir, err := p.at(folder, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	if wrongOwner {
+		p.own(dir, name, e)
+	}
+	if wrongMode || wrongOwner && e.Kind != archive.KindLink { // a new owner costs the set-ID bits
+		if err := unix.Fchmodat(dir, name, e.Mode, 0); err != nil {
+			return err
+		}
+	}
+	if wrongTime {
+		return setTime(dir, name, e)
+	}
+	return nil
+}
+
+// remove deletes a file or an empty folder. One that is gone is fine.
+func (p *place) remove(path string, flags int) error {
+	folder, name := split(path)
+	dir, err := p.at(folder, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err == nil {
+		err = unix.Unlinkat(dir, name, flags)
+		_ = unix.Close(dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,303 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// window is how many entries may be under way: found, and not listed yet as one
+// before them is still being read.
+const window = 2048
+
+// item is an entry on its way to the listing.
+type item struct {
+	found
+	before *archive.Entry // as the point before has it; nil if it has none
+	done   chan struct{}  // closed when it was read; nil where it needs not be
+	// What became of it: taken, unless gone or odd.
+	unstable bool
+}
+
+// taking is one attempt to take the media.
+type taking struct {
+	part     *Part
+	src      source
+	w        *archive.Writer
+	m        *archive.Media
+	since    time.Time // when the point before was begun
+	progress *progress
+	prover   *prover
+	census   census
+	damaged  error // of the listing of the point before
+}
+
+// Take stores the files and lists them.
+func (p *Part) Take(ctx context.Context, w *archive.Writer, previous, m *archive.Manifest, report func(jobs.Progress)) ([]string, error) {
+	src, err := p.opt.source()
+	if err != nil {
+		return nil, err
+	}
+	defer src.close()
+	t := &taking{
+		part: p, src: src, w: w, progress: newProgress(report),
+		m:      &archive.Media{Source: p.opt.name(), Left: p.opt.left()},
+		prover: newProver(p.rows, m.Taken),
+	}
+	var old *archive.Media
+	if previous != nil && previous.Media != nil {
+		old, t.since = previous.Media, previous.Started
+		t.progress.total = old.Bytes
+	}
+	if err := t.run(ctx, old); err != nil {
+		return t.warnings(), err
+	}
+	if err := t.judge(old); err != nil {
+		return t.warnings(), err
+	}
+	m.Media = t.m
+	if err := t.prover.finish(m); err != nil {
+		m.Media = nil
+		return t.warnings(), err
+	}
+	return t.warnings(), nil
+}
+
+// run walks, reads and lists: one goroutine finds the files and compares them
+// with the point before, some read the new ones, and one lists all of them in
+// the order in which they were found.
+func (t *taking) run(ctx context.Context, old *archive.Media) error {
+	g, ctx := errgroup.WithContext(ctx)
+	order := make(chan *item, window)
+	work := make(chan *item, window)
+	g.Go(func() error {
+		defer close(order)
+		defer close(work)
+		return t.find(ctx, old, order, work)
+	})
+	for range t.part.opt.Jobs {
+		g.Go(func() error { return t.readAll(ctx, work) })
+	}
+	g.Go(func() error { return t.list(ctx, order) })
+	return g.Wait()
+}
+
+func (t *taking) readAll(ctx context.Context, work <-chan *item) error {
+	r := reader{taking: t}
+	for it := range work {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := r.read(ctx, it); err != nil {
+			return err
+		}
+		close(it.done)
+	}
+	return nil
+}
+
+// find yields what there is to order, and what is to be read to work, too.
+func (t *taking) find(ctx context.Context, old *archive.Media, order, work chan<- *item) error {
+	earlier := t.earlier(ctx, old)
+	defer earlier.stop()
+	for f, err := range t.src.walk(ctx) {
+		if err != nil {
+			return err
+		}
+		it := &item{found: f, before: earlier.at(f.Path)}
+		if f.Kind == archive.KindFile && f.odd == "" && !f.gone && !t.unchanged(it) {
+			it.done = make(chan struct{})
+			if err := send(ctx, work, it); err != nil {
+				return err
+			}
+		}
+		if err := send(ctx, order, it); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func send(ctx context.Context, to chan<- *item, it *item) error {
+	select {
+	case to <- it:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// unchanged says whether a file is that of the point before, and takes over
+// what that knows. A file that was written while that point was taken may have
+// been written twice within one tick of the clock.
+func (t *taking) unchanged(it *item) bool {
+	b := it.before
+	if b == nil || t.part.opt.ReadAll || b.Kind != archive.KindFile || b.Size != it.Size || !b.Modified.Equal(it.Modified) || !settled(it.Modified, t.since) {
+		return false
+	}
+	for _, id := range b.Blobs {
+		if !t.w.Has(id) {
+			return false // its pack is damaged or gone: this run makes it good
+		}
+	}
+	it.SHA256, it.Blobs, it.Sparse = b.SHA256, b.Blobs, b.Sparse
+	return true
+}
+
+// list adds the entries to the listing, in order.
+func (t *taking) list(ctx context.Context, order <-chan *item) error {
+	l := t.w.Listing()
+	for it := range order {
+		if it.done != nil {
+			select {
+			case <-it.done:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if err := t.note(ctx, l, it); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var err error
+	t.m.Listing, err = l.Close(ctx)
+	t.m.Files, t.m.Bytes = t.census.files, t.census.bytes
+	t.m.Classes = t.census.list(t.part.opt.Classes)
+	return err
+}
+
+func (t *taking) note(ctx context.Context, l *archive.ListingWriter, it *item) error {
+	switch {
+	case it.gone:
+		t.m.Vanished = t.m.Vanished.Note(it.Path, it.Size)
+		return nil
+	case it.odd != "":
+		t.m.Odd = t.m.Odd.Note(it.Path, it.Size)
+		return nil
+	case it.unstable:
+		t.m.Unstable = t.m.Unstable.Note(it.Path, it.Size)
+	}
+	if it.Kind == archive.KindFile {
+		t.census.count(it.Path, it.Size)
+		t.prover.file(&it.Entry)
+	}
+	t.progress.file(it.Size, it.done == nil)
+	return l.Add(ctx, it.Entry)
+}
+
+// judge says why what was found is no backup of a media store: better none than
+// a point that says that there were no files.
+func (t *taking) judge(old *archive.Media) error {
+	if err := t.src.verdict(); err != nil {
+		return err
+	}
+	if n := t.m.Odd.Number(); n > t.m.Files {
+		return fmt.Errorf("most of %s can't be read%s: run this as Synapse's user or as root", t.part.opt.name(), named(t.m.Odd))
+	}
+	if old == nil || t.part.opt.AllowEmpty {
+		return nil
+	}
+	name := t.part.opt.name()
+	had := map[string]int64{}
+	for _, c := range old.Classes {
+		had[c.Name] = c.Files
+	}
+	var before int64
+	for _, c := range t.m.Classes {
+		before += had[c.Name]
+		if had[c.Name] >= emptied && c.Files == 0 && c.Name == synapse.LocalContent {
+			return fmt.Errorf("%s has no %s, of which the point before has %s: is its volume mounted? If that is right, say so with --allow-empty-media",
+				name, c.Name, jobs.Count(had[c.Name], "file"))
+		}
+	}
+	if before > 0 && t.m.Files == 0 {
+		return fmt.Errorf("%s is empty, and the point before has %s: is its volume mounted? If that is right, say so with --allow-empty-media",
+			name, jobs.Count(before, "file"))
+	}
+	return nil
+}
+
+// emptied is from how many files on it is no accident of a small homeserver
+// that a class has none any more.
+const emptied = 10
+
+// warnings are a line each.
+func (t *taking) warnings() (lines []string) {
+	add := func(f *archive.Findings, what string) {
+		if n := f.Number(); n > 0 {
+			lines = append(lines, fmt.Sprintf("media: %s %s%s", jobs.Count(n, "file"), what, named(f)))
+		}
+	}
+	add(t.m.Odd, "can't be read or are no files, and are not in the point")
+	add(t.m.Unstable, "changed while being read, twice: the point has what was read last")
+	add(t.m.Vanished, "vanished before being read")
+	if t.damaged != nil {
+		lines = append(lines, fmt.Sprintf("media: the listing of the point before can't be used in full, so that more files were read than changed: %v", t.damaged))
+	}
+	return lines
+}
+
+// earlierFiles is the listing of the point before, read along.
+type earlierFiles struct {
+	next func() (archive.Entry, error, bool)
+	stop func()
+	now  archive.Entry
+	has  bool
+	bad  func(error)
+}
+
+func (t *taking) earlier(ctx context.Context, old *archive.Media) *earlierFiles {
+	e := &earlierFiles{stop: func() {}, next: func() (archive.Entry, error, bool) { return archive.Entry{}, nil, false }}
+	if old == nil {
+		return e
+	}
+	e.next, e.stop = iter.Pull2(archive.Entries(ctx, t.w, old))
+	e.bad = func(err error) {
+		if t.damaged == nil {
+			t.damaged = err
+		}
+	}
+	e.advance()
+	return e
+}
+
+func (e *earlierFiles) advance() {
+	for {
+		var err error
+		e.now, err, e.has = e.next()
+		if err == nil || !e.has {
+			return
+		}
+		e.bad(err) // those of its page are read again; those after it follow
+	}
+}
+
+// at returns the entry of a path; paths have to ascend.
+func (e *earlierFiles) at(path string) *archive.Entry {
+	for e.has {
+		switch c := archive.ComparePaths(e.now.Path, path); {
+		case c == 0:
+			now := e.now
+			return &now
+		case c > 0:
+			return nil
+		}
+		e.advance()
+	}
+	return nil
+}
+
+// gone says whether an error means that a file is not there any more.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
