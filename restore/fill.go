@@ -85,7 +85,7 @@ func (j *Job) report(p jobs.Progress) {
 
 // withDatabase says whether the database is restored.
 func (j *Job) withDatabase() bool {
-	return j.Request.wants(archive.PartDatabase) && j.Recovery.Manifest.Database != nil
+	return j.Request.WithDatabase(j.Recovery.Manifest)
 }
 
 // checkParts refuses parts that the point does not have.

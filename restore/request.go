@@ -11,6 +11,7 @@ import (
 
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
 // JobName is the restore's name in the journal.
@@ -32,6 +33,7 @@ type Request struct {
 	Only        []string `json:"only,omitempty"`         // parts to restore; empty: all that there is a place for
 	MediaPath   string   `json:"media_path,omitempty"`   // folder
 	MediaOnly   []string `json:"media_only,omitempty"`   // classes, folders or files of the media; empty: all
+	CheckAll    bool     `json:"check_all,omitempty"`    // compare the bytes of media that look the same, too
 	DeleteExtra bool     `json:"delete_extra,omitempty"` // remove media that the point does not have
 	SecretsPath string   `json:"secrets_path,omitempty"` // folder
 }
@@ -39,6 +41,11 @@ type Request struct {
 // wants says whether a part is asked for.
 func (r Request) wants(part string) bool {
 	return len(r.Only) == 0 || slices.Contains(r.Only, part)
+}
+
+// WithDatabase says whether the database of a point is to be restored.
+func (r Request) WithDatabase(m *archive.Manifest) bool {
+	return m != nil && m.Database != nil && r.wants(archive.PartDatabase)
 }
 
 // mode names the kind of restore for people.
@@ -113,7 +120,7 @@ func (r Request) equal(other Request) bool {
 	}
 	return a.Point == b.Point && a.Mode == b.Mode && a.Live == b.Live && a.Target == b.Target &&
 		a.Owner == b.Owner && a.SkipDamaged == b.SkipDamaged && a.KeepOTK == b.KeepOTK &&
-		a.MediaPath == b.MediaPath && a.DeleteExtra == b.DeleteExtra && a.SecretsPath == b.SecretsPath
+		a.MediaPath == b.MediaPath && a.CheckAll == b.CheckAll && a.DeleteExtra == b.DeleteExtra && a.SecretsPath == b.SecretsPath
 }
 
 // loadName is the name of the database that a run loads.

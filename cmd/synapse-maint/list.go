@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,9 @@ func (p *program) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "Recovery points: time, age, sizes, verified",
 		Long: `Lists the recovery points, newest last. Logical is what a point holds, new what the
-archive did not have when it was taken, stored what that took in the store.`,
+archive did not have when it was taken, stored what that took in the store. Parts are
+d(atabase), m(edia) and s(ecrets), - for one that failed; ! marks a point that was taken
+when something was lost already.`,
 		Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.runList(cmd.Context()) },
 	}
@@ -29,6 +32,9 @@ type listed struct {
 	ID       string                `json:"id"`
 	Taken    time.Time             `json:"taken"`
 	Age      float64               `json:"age_seconds"`
+	Parts    []string              `json:"parts"`
+	Lacks    []archive.Lack        `json:"lacks,omitempty"`
+	Degraded []string              `json:"degraded,omitempty"`
 	Sizes    *archive.Sizes        `json:"sizes"` // null where the manifest can't be read
 	Verified *archive.Verification `json:"verified"`
 	Error    string                `json:"error,omitempty"`
@@ -51,7 +57,7 @@ func (p *program) runList(ctx context.Context) error {
 		all, rows = append(all, l), append(rows, row)
 		locked = locked || errors.Is(pt.Err, archive.ErrNoKey)
 	}
-	text := p.table([]string{"ID", "TAKEN (UTC)", ">AGE", ">LOGICAL", ">NEW", ">STORED", "VERIFIED"}, rows)
+	text := p.table([]string{"ID", "TAKEN (UTC)", ">AGE", ">LOGICAL", ">NEW", ">STORED", "PARTS", "VERIFIED"}, rows)
 	if strings.Contains(text, unread) {
 		text += unread + " all is there, but not all data was read and decrypted: verify --read-data [--identity FILE]\n"
 	}
@@ -70,8 +76,10 @@ func (p *program) runList(ctx context.Context) error {
 func describe(pt archive.Point) (listed, []string) {
 	age := time.Since(pt.Taken)
 	l := listed{ID: pt.ID, Taken: pt.Taken, Age: age.Seconds()}
-	logical, fresh, stored := "-", "-", "-"
+	logical, fresh, stored, parts := "-", "-", "-", "-"
 	if pt.Manifest != nil {
+		l.Parts, l.Lacks, l.Degraded = pt.Manifest.Parts(), pt.Manifest.Lacks, pt.Manifest.Degraded
+		parts = partLetters(pt.Manifest)
 		l.Sizes = &pt.Manifest.Sizes
 		logical, fresh, stored = progress.Size(l.Sizes.Logical), progress.Size(l.Sizes.New), progress.Size(l.Sizes.Stored)
 	}
@@ -85,7 +93,25 @@ func describe(pt archive.Point) (listed, []string) {
 	case pt.Err != nil:
 		l.Error, verified = pt.Err.Error(), "DAMAGED"
 	}
-	return l, []string{pt.ID, pt.Taken.UTC().Format("2006-01-02 15:04"), shortAge(age), logical, fresh, stored, verified}
+	return l, []string{pt.ID, pt.Taken.UTC().Format("2006-01-02 15:04"), shortAge(age), logical, fresh, stored, parts, verified}
+}
+
+// partLetters are the parts of a point, short enough for a column: d m s, a dash
+// for one that failed, an exclamation mark where something was lost already.
+func partLetters(m *archive.Manifest) string {
+	var b strings.Builder
+	for _, part := range []string{archive.PartDatabase, archive.PartMedia, archive.PartSecrets} {
+		switch {
+		case m.Has(part):
+			b.WriteByte(part[0])
+		case slices.ContainsFunc(m.Lacks, func(l archive.Lack) bool { return l.Part == part && l.Failed }):
+			b.WriteByte('-')
+		}
+	}
+	if len(m.Degraded) > 0 {
+		b.WriteByte('!')
+	}
+	return b.String()
 }
 
 // unread marks a check that did not read the data.

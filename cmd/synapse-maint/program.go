@@ -104,7 +104,7 @@ func (p *program) app() (*app.App, error) {
 	}
 	g := p.globals
 	return app.New(app.Options{
-		Config: g.config, Homeserver: g.homeserver, Store: g.store, Database: g.database, PgBinDir: g.pgBinDir,
+		Config: g.config, Homeserver: g.homeserver, Store: g.store, Database: g.database, Media: g.media, Configs: g.configs, Metrics: g.metrics, PgBinDir: g.pgBinDir,
 		Jobs: g.jobs, Identities: g.identities, JobIdentity: g.jobIdentity, Wait: p.wait,
 		Program: programName(), Log: p.log, Warn: p.warn,
 		Progress: func(s jobs.Progress) { p.report.Update(s.What, s.Done, s.Total) },

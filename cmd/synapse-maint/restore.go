@@ -24,12 +24,16 @@ type restoreOptions struct {
 	dryRun, yes    bool
 }
 
-const restoreHelp = `Brings the database back from a recovery point.
+const restoreHelp = `Brings a homeserver back from a recovery point: the database, the media files, and, to a
+folder named by --secrets-path, signing key and configuration.
 
   swap      (default) loads beside the live database, checks what it loaded, and then renames;
             the database that was live before is kept, and restore undo brings it back
   in-place  drops the live database, then loads: for a server without room for two
   beside    loads into a database named by --target-database, and touches nothing else
+
+Of the media, files that are missing or differ are written, before the database goes live;
+nothing is deleted unless --delete-extra says so.
 
 The plan is printed first. What can't work is refused before anything is touched. Killed or
 interrupted, the same command goes on where it stopped.`
@@ -38,7 +42,7 @@ func (p *program) restoreCommand() *cobra.Command {
 	o := restoreOptions{at: "latest", mode: string(synapse.ModeSwap)}
 	cmd := &cobra.Command{
 		Use:   "restore [--from STORE] [--at latest|ID|TIME] [--mode swap|in-place|beside]",
-		Short: "Recover the database",
+		Short: "Recover the homeserver",
 		Long:  restoreHelp,
 		Args:  unknownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return p.runRestore(cmd.Context(), o) },
@@ -52,6 +56,12 @@ func (p *program) restoreCommand() *cobra.Command {
 	f.StringVar(&o.request.Owner, "owner", "", "`ROLE` that owns the result (default: the live database's owner)")
 	f.BoolVar(&o.request.SkipDamaged, "skip-damaged", false, "leave damaged tables empty instead of refusing")
 	f.BoolVar(&o.request.KeepOTK, "keep-one-time-keys", false, "keep one-time keys that the recovery point has: messages may become unreadable")
+	f.StringSliceVar(&o.request.Only, "only", nil, "only these `PARTS`: database, media, secrets")
+	f.StringVar(&o.request.MediaPath, "media-path", "", "`DIR` to restore the media to (default: the configured media folder)")
+	f.StringSliceVar(&o.request.MediaOnly, "media-only", nil, "of the media only these classes, folders or files (`PATHS` below the media folder)")
+	f.BoolVar(&o.request.CheckAll, "check-all", false, "compare the bytes of media whose size and time are right, too")
+	f.BoolVar(&o.request.DeleteExtra, "delete-extra", false, "delete media that the point does not have")
+	f.StringVar(&o.request.SecretsPath, "secrets-path", "", "`DIR` to write the secrets to: new, or empty")
 	f.BoolVar(&o.force, "force", false, "let the database go live in spite of serious findings")
 	f.DurationVar(&o.keepOld, "keep-old", 0, "how long the database that was live is kept (default 72h)")
 	p.closingFlags(cmd, &o.terminate, &o.yes)

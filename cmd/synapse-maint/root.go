@@ -18,6 +18,8 @@ import (
 // globals are the flags of every command.
 type globals struct {
 	config, homeserver, store, database, pgBinDir string
+	media, metrics                                string
+	configs                                       []string
 	jobs                                          int
 	identities                                    []string
 	jobIdentity                                   string
@@ -30,6 +32,9 @@ func (g *globals) add(f *pflag.FlagSet) {
 	f.StringVar(&g.homeserver, "homeserver", "", "`NAME` of the homeserver (default: the only one there is)")
 	f.StringVar(&g.store, "store", "", "store: `URL` (s3://BUCKET/PREFIX, file:///FOLDER) or configured name")
 	f.StringVar(&g.database, "database", "", "Synapse's database: `URL` or libpq keywords; passwords better in PGPASSWORD or ~/.pgpass")
+	f.StringVar(&g.media, "media", "", "Synapse's media store: `DIR`, or s3://BUCKET/PREFIX (default: /data/media_store, if there)")
+	f.StringArrayVar(&g.configs, "synapse-config", nil, "homeserver.yaml, or another configuration `FILE` or folder of Synapse's; repeatable")
+	f.StringVar(&g.metrics, "metrics-dir", "", "`FOLDER` for Prometheus: what each run did, for node_exporter's textfile collector")
 	f.StringVar(&g.pgBinDir, "pg-bin-dir", "", "`FOLDER` of pg_dump and pg_restore")
 	f.IntVar(&g.jobs, "jobs", 0, "how much is done at once (default: as many as CPUs)")
 	f.StringArrayVar(&g.identities, "identity", nil, "age identity `FILE` that opens encrypted recovery points; repeatable")

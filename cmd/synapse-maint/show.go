@@ -29,13 +29,15 @@ func (p *program) showCommand() *cobra.Command {
 // shownPoint is a recovery point in JSON: the manifest without its blobs.
 type shownPoint struct {
 	listed
-	Homeserver string           `json:"homeserver"`
-	Program    string           `json:"program"`
-	Run        string           `json:"run"`
-	Encrypted  bool             `json:"encrypted"`
-	Database   synapse.Database `json:"database"`
-	Stream     string           `json:"stream,omitempty"` // why it is one
-	Tables     []shownTable     `json:"tables"`           // largest first
+	Homeserver string               `json:"homeserver"`
+	Program    string               `json:"program"`
+	Run        string               `json:"run"`
+	Encrypted  bool                 `json:"encrypted"`
+	Media      *archive.Media       `json:"media,omitempty"`
+	Secrets    []archive.SecretFile `json:"secrets,omitempty"`
+	Database   synapse.Database     `json:"database"`
+	Stream     string               `json:"stream,omitempty"` // why it is one
+	Tables     []shownTable         `json:"tables"`           // largest first
 }
 
 type shownTable struct {
@@ -57,6 +59,14 @@ func (p *program) runShow(ctx context.Context, at string) error {
 	l, _ := describe(pt)
 	m := pt.Manifest
 	s := shownPoint{listed: l, Homeserver: m.Homeserver, Program: m.Program, Run: m.Run, Encrypted: a.Encrypted(), Tables: []shownTable{}}
+	if m.Media != nil {
+		media := *m.Media
+		media.Listing = nil
+		s.Media = &media
+	}
+	if m.Secrets != nil {
+		s.Secrets = m.Secrets.Files
+	}
 	if d := m.Database; d != nil {
 		if err := json.Unmarshal(d.Info, &s.Database); err != nil {
 			return fmt.Errorf("recovery point %s: its description of the database: %w", pt.ID, err)
@@ -81,7 +91,36 @@ func (p *program) showText(s shownPoint, m *archive.Manifest) string {
 	line("verified", "%s", proof(s.Verified))
 	line("size", "%s, of which %s were new; %s stored, %s", progress.Size(m.Sizes.Logical), progress.Size(m.Sizes.New),
 		progress.Size(m.Sizes.Stored), encryption(s.Encrypted))
+	partLines(line, s.Media, len(s.Secrets), s.Lacks, s.Degraded)
+	p.fileTables(&b, s)
+	if m.Database != nil {
+		p.databaseText(&b, line, s)
+	}
+	return b.String()
+}
+
+// fileTables are those of media classes and secrets.
+func (p *program) fileTables(b *strings.Builder, s shownPoint) {
+	if s.Media != nil && len(s.Media.Classes) > 0 {
+		var rows [][]string
+		for _, c := range s.Media.Classes {
+			rows = append(rows, []string{c.Name, jobs.Count(c.Files, ""), progress.Size(c.Bytes)})
+		}
+		b.WriteString("\n" + p.table([]string{"MEDIA", ">FILES", ">BYTES"}, rows))
+	}
+	if len(s.Secrets) > 0 {
+		var rows [][]string
+		for _, f := range s.Secrets {
+			rows = append(rows, []string{f.Name, progress.Size(f.Size), f.What})
+		}
+		b.WriteString("\n" + p.table([]string{"SECRET", ">BYTES", "WHAT"}, rows))
+	}
+}
+
+// databaseText is the part of show that is about the database.
+func (p *program) databaseText(b *strings.Builder, line liner, s shownPoint) {
 	d := s.Database
+	b.WriteString("\n")
 	line("database", "%s of %s, PostgreSQL %s, %s on the server's disk", d.Name, d.Owner, serverVersion(d.Version), progress.Size(d.Size))
 	line("locale", "%s, collate %s, ctype %s", d.Encoding, d.Collate, d.CType)
 	if d.Schema != nil {
@@ -90,7 +129,7 @@ func (p *program) showText(s shownPoint, m *archive.Manifest) string {
 	line("wal", "%s", d.LSN)
 	if s.Stream != "" {
 		line("stream", "one stream of pg_dump: %s", s.Stream)
-		return b.String()
+		return
 	}
 	var rows [][]string
 	empty := 0
@@ -103,9 +142,8 @@ func (p *program) showText(s shownPoint, m *archive.Manifest) string {
 	}
 	b.WriteString("\n" + p.table([]string{"TABLE", ">ROWS", ">BYTES", ">BLOBS"}, rows))
 	if empty > 0 {
-		fmt.Fprintf(&b, "and %d empty tables\n", empty)
+		fmt.Fprintf(b, "and %d empty tables\n", empty)
 	}
-	return b.String()
 }
 
 // proof is the newest check of a point in words.

@@ -24,8 +24,6 @@ type mediaBench struct {
 	dir      string            // everything is in it
 	s3       *testbed.S3Server // its own: the other rows' counts nothing
 	tree     *testbed.Media
-	files    int // of the tree before it changes
-	bytes    int64
 	syncers  []*syncer
 	versions []string // of the peers
 }
@@ -86,7 +84,7 @@ func (b *bench) mediaBench(ctx context.Context) (*mediaBench, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mediaBench{bench: b, dir: dir, s3: server, tree: tree, files: tree.Files(), bytes: tree.Bytes(), syncers: syncers(), versions: strings.Split(strings.TrimSpace(versions), "\n")}
+	m := &mediaBench{bench: b, dir: dir, s3: server, tree: tree, syncers: syncers(), versions: strings.Split(strings.TrimSpace(versions), "\n")}
 	for _, s := range m.syncers {
 		if err := errors.Join(server.MakeBucket(s.bucket()), os.MkdirAll(s.state(dir), 0o700)); err != nil {
 			server.Stop()

@@ -1,6 +1,7 @@
 // Command demo shows the main job on a throwaway PostgreSQL and a folder: a
-// recovery point, a second one, a lost database, and the way back. Every
-// command it prints is the one it runs, and what they print is real.
+// recovery point of database, media and secrets, a second one, a homeserver
+// lost, and the way back. Every command it prints is the one it runs, and what
+// they print is real.
 //
 // It is started by `make demo`, imports only internal/testbed, and leaves
 // nothing behind.
@@ -8,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,6 +39,7 @@ type demo struct {
 	dir     string
 	program string
 	env     []string
+	media   *testbed.Media
 }
 
 func run(ctx context.Context) error {
@@ -50,7 +53,7 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	began := time.Now()
-	say("A throwaway PostgreSQL with a small database shaped like Synapse's")
+	say("A throwaway homeserver: PostgreSQL with a small database shaped like Synapse's, media files, a signing key")
 	pg, err := testbed.StartPostgres(ctx, testbed.PGOptions{})
 	if err != nil {
 		return err
@@ -83,12 +86,24 @@ func (d *demo) prepare(ctx context.Context) error {
 		"SYNAPSE_MAINT_JOB_IDENTITY="+filepath.Join(d.dir, "job.key"),
 		"SYNAPSE_MAINT_DATABASE="+d.pg.URL("synapse"),
 		"DB="+d.pg.URL("synapse"), "OTHER="+d.pg.URL("elsewhere"),
+		"SYNAPSE_MAINT_MEDIA="+d.folder("media_store"),
+		"SYNAPSE_MAINT_SYNAPSE_CONFIG="+d.folder("etc", "homeserver.yaml"),
+		"MEDIA="+d.folder("media_store"), "ETC="+d.folder("etc"), "OUT="+d.folder("out"),
 		"RECIPIENT="+identity.Recipient().String(), "KEY="+key,
 	)
 	if err := d.quiet(ctx, `psql -X -q -d "${DB%/synapse*}/postgres${DB#*/synapse}" -c 'CREATE DATABASE synapse TEMPLATE template0' -c 'CREATE DATABASE elsewhere TEMPLATE template0'`); err != nil {
 		return err
 	}
-	return testbed.FillSynapse(ctx, d.pg.URL("synapse"), 0.05)
+	if err := testbed.FillSynapse(ctx, d.pg.URL("synapse"), 0.05); err != nil {
+		return err
+	}
+	if err := d.configure(); err != nil {
+		return err
+	}
+	if d.media, err = testbed.FillMedia(ctx, d.folder("media_store"), testbed.SmallMedia()); err != nil {
+		return err
+	}
+	return d.media.SaveRows(ctx, d.pg.URL("synapse"))
 }
 
 func (d *demo) story(ctx context.Context) error {
@@ -96,12 +111,12 @@ func (d *demo) story(ctx context.Context) error {
 	if err := d.show(ctx, `synapse-maint init --recipient $RECIPIENT`); err != nil {
 		return err
 	}
-	say("The first recovery point")
+	say("The first recovery point: database, media and secrets under one manifest")
 	if err := d.show(ctx, `synapse-maint backup`); err != nil {
 		return err
 	}
 	say("A night passes: one percent more. The second is a full recovery point at the price of what changed")
-	if err := testbed.GrowSynapse(ctx, d.pg.URL("synapse"), 1); err != nil {
+	if err := d.night(ctx); err != nil {
 		return err
 	}
 	if err := d.show(ctx, `synapse-maint backup && synapse-maint list`); err != nil {
@@ -111,22 +126,41 @@ func (d *demo) story(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	say("03:00. Somebody drops what must not be dropped")
-	if err := d.show(ctx, `psql -X -d "$DB" -c 'DROP TABLE state_groups_state, event_json CASCADE' -c 'DELETE FROM users'`); err != nil {
+	files, err := d.checksums(ctx)
+	if err != nil {
 		return err
 	}
-	say("Back: loaded beside the broken database, checked, then swapped by rename")
-	if err := d.show(ctx, `synapse-maint restore --at latest --identity $KEY --yes`); err != nil {
+	say("03:00. Tables are dropped, the uploads are deleted, and the signing key is gone")
+	if err := d.show(ctx, `psql -X -d "$DB" -c 'DROP TABLE state_groups_state, event_json CASCADE' -c 'DELETE FROM users'
+rm -r $MEDIA/local_content $ETC`); err != nil {
+		return err
+	}
+	say("Back: loaded beside the broken database, checked; the files; then the swap, by rename")
+	if err := d.show(ctx, `synapse-maint restore --at latest --identity $KEY --secrets-path $ETC --yes`); err != nil {
 		return err
 	}
 	if err := d.compare(ctx, "restored", d.pg.URL("synapse"), want); err != nil {
 		return err
 	}
+	if err := d.compareFiles(ctx, files); err != nil {
+		return err
+	}
 	say("And the way out: a stock directory archive, restored by stock pg_restore")
-	if err := d.show(ctx, fmt.Sprintf(`synapse-maint export latest %s/out --identity $KEY && pg_restore -j2 -d "$OTHER" %s/out/database`, d.dir, d.dir)); err != nil {
+	if err := d.show(ctx, `synapse-maint export latest $OUT --identity $KEY && pg_restore -j2 -d "$OTHER" $OUT/database`); err != nil {
 		return err
 	}
 	return d.compare(ctx, "exported", d.pg.URL("elsewhere"), want)
+}
+
+// night lets the homeserver be used.
+func (d *demo) night(ctx context.Context) error {
+	if err := testbed.GrowSynapse(ctx, d.pg.URL("synapse"), 1); err != nil {
+		return err
+	}
+	if err := d.media.Change(ctx, 1); err != nil {
+		return err
+	}
+	return d.media.SaveRows(ctx, d.pg.URL("synapse"))
 }
 
 // fingerprint is a checksum of every row of every table, but for the one-time
@@ -154,6 +188,20 @@ func (d *demo) compare(ctx context.Context, what, url, want string) error {
 	fmt.Printf("\n  before the loss: %s\n  %-15s  %s\n", want, what+":", got)
 	if got != want {
 		return fmt.Errorf("the %s database differs from the lost one", what)
+	}
+	fmt.Println("  the same.")
+	return nil
+}
+
+// compareFiles compares media and secrets with what they were.
+func (d *demo) compareFiles(ctx context.Context, want string) error {
+	got, err := d.checksums(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\n  files before:    %s\n  restored:        %s\n", want, got)
+	if got != want {
+		return errors.New("the restored files differ from the lost ones")
 	}
 	fmt.Println("  the same.")
 	return nil

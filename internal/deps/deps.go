@@ -50,12 +50,14 @@ func rooms() []room {
 		{"jobs/media", procedure, []string{sync, system}},
 		{"jobs/secrets", procedure, []string{"go.yaml.in/yaml/v3"}},
 		{"jobs/verify", procedure, []string{sync}},
+		{"jobs/prune", procedure, nil},
 		{"jobs/export", procedure, []string{sync, zstd}}, // it compresses as pg_dump does
 		{"jobs/postgres", []string{"jobs/synapse", "jobs/postgres/pgarchive"}, []string{pgx, service, sync, system}},
 		{"jobs/postgres/pgarchive", nil, nil},
 		{"restore", procedure, []string{sync}},
 		{"cmd/...", []string{"cmd/...", "restore", "jobs/...", "storage/..."}, []string{
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "sigs.k8s.io/yaml", "go.yaml.in/yaml/v3", "golang.org/x/term", age, sync, system,
+			"github.com/prometheus/client_golang",
 		}},
 		{"internal/testbed/...", []string{"internal/testbed/..."}, []string{pgx, aws, system}},
 		{"internal/bench", []string{"internal/testbed"}, []string{pgx, zstd}},

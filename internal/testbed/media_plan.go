@@ -8,17 +8,16 @@ import (
 )
 
 const (
-	mediaLetters     = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	mediaHosts       = 40
-	video            = "video/mp4"
-	contentShare     = 0.3     // of the files; the rest are thumbnails
-	tinyContentShare = 1.0 / 6 // every size of thumbnail, as Synapse makes them at the start
-	meanThumbnail    = 11 << 10
-	originalsKept    = 400 // how far back a duplicate reaches
-	largestRepeat    = 2 << 20
-	hashedFrom       = 0.1 // the oldest tenth has no hash in the database
-	previewsKept     = 7   // days
-	thumbnailSizes   = 5
+	mediaLetters   = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	mediaHosts     = 40
+	video          = "video/mp4"
+	contentShare   = 0.3 // of the files; the rest are thumbnails
+	meanThumbnail  = 11 << 10
+	originalsKept  = 400 // how far back a duplicate reaches
+	largestRepeat  = 2 << 20
+	hashedFrom     = 0.1 // the oldest tenth has no hash in the database
+	previewsKept   = 7   // days
+	thumbnailSizes = 5
 )
 
 // mediaEpoch is when the store is filled, so that the times of its files are
@@ -27,11 +26,7 @@ func mediaEpoch() time.Time { return time.Date(2026, 6, 1, 4, 0, 0, 0, time.UTC)
 
 // plan says what files there shall be: no bytes yet, and no hashes.
 func (m *Media) plan(r *rand.Rand, o MediaOptions) []*MediaItem {
-	share := contentShare
-	if o.Bytes == 0 {
-		share = tinyContentShare
-	}
-	items := make([]*MediaItem, max(1, int(float64(o.Files)*share)))
+	items := make([]*MediaItem, max(1, int(float64(o.Files)*contentShare)))
 	videos := min(len(items)-1, int(math.Ceil(float64(o.Files)*o.Videos)))
 	for i := range items {
 		items[i] = m.item(r, i < videos)

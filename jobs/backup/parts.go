@@ -48,7 +48,7 @@ func (j *Job) takeParts(ctx context.Context, w *archive.Writer, m *archive.Manif
 		}
 		m.Lacks = append(m.Lacks, archive.Lack{Part: p.Name(), Why: err.Error(), Failed: true})
 	}
-	if len(present(m)) == 0 {
+	if len(m.Parts()) == 0 {
 		return fmt.Errorf("there is nothing to list: %s", lacking(m))
 	}
 	return nil
@@ -76,16 +76,6 @@ func (j *Job) withPart(ctx context.Context, part string) (*archive.Manifest, err
 		}
 	}
 	return nil, nil
-}
-
-// present are the parts that a point has.
-func present(m *archive.Manifest) (parts []string) {
-	for _, name := range []string{archive.PartDatabase, archive.PartMedia, archive.PartSecrets} {
-		if m.Has(name) {
-			parts = append(parts, name)
-		}
-	}
-	return parts
 }
 
 func lacking(m *archive.Manifest) string {

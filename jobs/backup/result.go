@@ -42,7 +42,7 @@ type Media = archive.Media
 
 func resultOf(point string, m *archive.Manifest) Result {
 	r := Result{
-		Point: point, Taken: m.Taken, Seconds: m.Finished.Sub(m.Started).Seconds(), Parts: present(m),
+		Point: point, Taken: m.Taken, Seconds: m.Finished.Sub(m.Started).Seconds(), Parts: m.Parts(),
 		Logical: m.Sizes.Logical, New: m.Sizes.New, Stored: m.Sizes.Stored, Lacks: m.Lacks, Degraded: m.Degraded,
 	}
 	if d := m.Database; d != nil {

@@ -56,18 +56,10 @@ func DefaultClasses() []string {
 	return []string{synapse.LocalContent, synapse.LocalThumbnails, synapse.OtherMedia}
 }
 
-// Classes are all there are.
-func Classes() []string {
-	return []string{
-		synapse.LocalContent, synapse.LocalThumbnails, synapse.RemoteContent, synapse.RemoteThumbnails,
-		synapse.URLCache, synapse.URLCacheThumbnails, synapse.OtherMedia,
-	}
-}
-
 // ClassOf says which class a path below the media store is of.
 func ClassOf(path string) string {
 	first, _, _ := strings.Cut(path, "/")
-	if first != synapse.OtherMedia && slices.Contains(Classes(), first) {
+	if first != synapse.OtherMedia && slices.Contains(synapse.MediaClasses(), first) {
 		return first
 	}
 	return synapse.OtherMedia
@@ -146,7 +138,7 @@ func (p *Part) Preview(ctx context.Context) (synapse.PartPreview, error) {
 
 // left are the classes that are not taken.
 func (o *Options) left() []string {
-	return slices.DeleteFunc(Classes(), func(c string) bool { return slices.Contains(o.Classes, c) })
+	return slices.DeleteFunc(synapse.MediaClasses(), func(c string) bool { return slices.Contains(o.Classes, c) })
 }
 
 // census counts files by class.
@@ -174,7 +166,7 @@ func (c *census) count(path string, bytes int64) {
 // list returns the classes wanted, in the order of [Classes], those without
 // files included.
 func (c *census) list(wanted []string) (list []archive.Class) {
-	for _, name := range Classes() {
+	for _, name := range synapse.MediaClasses() {
 		if class := c.classes[name]; class != nil {
 			list = append(list, *class)
 		} else if slices.Contains(wanted, name) {

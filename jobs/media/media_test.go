@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/synapse-maint/synapse-maint/jobs/media"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 	"github.com/synapse-maint/synapse-maint/storage/mem"
 )
@@ -158,7 +159,7 @@ func TestFilesWrittenDuringTheLastPointAreReadAgain(t *testing.T) {
 func TestClassesAreChosen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, class := range media.Classes() {
+	for _, class := range synapse.MediaClasses() {
 		w.write(class+"/aa/bb/cc", class)
 	}
 	w.write("lost+found/inode", "of the file system")

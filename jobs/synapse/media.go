@@ -14,6 +14,11 @@ const (
 	OtherMedia         = "other"
 )
 
+// MediaClasses are all of them.
+func MediaClasses() []string {
+	return []string{LocalContent, LocalThumbnails, RemoteContent, RemoteThumbnails, URLCache, URLCacheThumbnails, OtherMedia}
+}
+
 // MediaRow is what Synapse's database knows of one file of its media store.
 type MediaRow struct {
 	Class  string // one of the classes

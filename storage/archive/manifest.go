@@ -97,6 +97,17 @@ func (m *Manifest) Has(part string) bool {
 	return false
 }
 
+// Parts are the names of the parts that the point has.
+func (m *Manifest) Parts() []string {
+	parts := []string{}
+	for _, name := range []string{PartDatabase, PartMedia, PartSecrets} {
+		if m.Has(name) {
+			parts = append(parts, name)
+		}
+	}
+	return parts
+}
+
 func (m *Manifest) tables() []Table {
 	if m.Database == nil {
 		return nil

@@ -32,7 +32,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	c.Backoff = cmp.Or(c.Backoff, 20*time.Second)
 	c.Timeout = cmp.Or(c.Timeout, time.Minute)
 	c.Prefix = strings.Trim(c.Prefix, "/")
-	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(c.Region), awsconfig.WithLogger(logging.Nop{}))
+	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(c.Region), awsconfig.WithSharedConfigProfile(c.Profile), awsconfig.WithLogger(logging.Nop{}))
 	if err != nil {
 		return nil, fmt.Errorf("open s3://%s: AWS configuration: %s", c.Bucket, oneLine(err.Error()))
 	}

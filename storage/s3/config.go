@@ -23,6 +23,8 @@ type Config struct {
 	PathStyle bool   // bucket in the path, not the host; always so where there is an endpoint, unless HostStyle
 	HostStyle bool   // bucket in the host, also where there is an endpoint
 
+	Profile string // of the shared credentials and configuration files; default: AWS_PROFILE, or default
+
 	StorageClass string // of new objects, as S3 names it; default: the bucket's
 	SSE          string // server-side encryption: AES256 or aws:kms; default: the bucket's
 	SSEKMSKeyID  string // for aws:kms
@@ -39,12 +41,12 @@ type Config struct {
 
 // Parameters of a store URL.
 var parameters = []string{
-	"endpoint", "lock_mode", "path_style", "region", "sse", "sse_kms_key", "storage_class",
+	"endpoint", "lock_mode", "path_style", "profile", "region", "sse", "sse_kms_key", "storage_class",
 }
 
 // ParseURL reads a store URL:
 //
-//	s3://BUCKET[/PREFIX][?endpoint=URL&region=…&path_style=true&storage_class=…&sse=…&sse_kms_key=…&lock_mode=…]
+//	s3://BUCKET[/PREFIX][?endpoint=URL&region=…&path_style=true&profile=…&storage_class=…&sse=…&sse_kms_key=…&lock_mode=…]
 func ParseURL(u *url.URL) (Config, error) {
 	c := Config{Bucket: u.Host, Prefix: strings.Trim(u.Path, "/")}
 	switch {
@@ -67,7 +69,7 @@ func ParseURL(u *url.URL) (Config, error) {
 			return c, fmt.Errorf("store URL of bucket %s: parameter %s is there twice", c.Bucket, name)
 		}
 	}
-	c.Endpoint, c.Region = query.Get("endpoint"), query.Get("region")
+	c.Endpoint, c.Region, c.Profile = query.Get("endpoint"), query.Get("region"), query.Get("profile")
 	c.StorageClass, c.LockMode = query.Get("storage_class"), query.Get("lock_mode")
 	c.SSE, c.SSEKMSKeyID = query.Get("sse"), query.Get("sse_kms_key")
 	if text := query.Get("path_style"); text != "" {

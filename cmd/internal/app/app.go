@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/config"
@@ -38,13 +39,17 @@ const systemFile = "/etc/synapse-maint/config.yaml"
 type Options struct {
 	Config      string // path; empty: the usual place, if there is a file
 	Homeserver  string
-	Store       string // name or URL
-	Database    string // URL
+	Store       string   // name or URL
+	Database    string   // URL
+	Media       string   // folder, or URL of a bucket
+	Configs     []string // homeserver.yaml, …
 	PgBinDir    string
 	Jobs        int
 	Identities  []string      // files
 	JobIdentity string        // file
 	Wait        time.Duration // how long a run waits for the homeserver's lock
+
+	Metrics string // folder of files for Prometheus; empty: none
 
 	Program  string // name and version
 	Warn     func(string)
@@ -138,10 +143,22 @@ func (a *App) override() {
 	for _, s := range []struct {
 		value *string
 		flag  string
-	}{{&a.conf.Store, a.opt.Store}, {&a.conf.PgBinDir, a.opt.PgBinDir}, {&a.conf.JobIdentity, a.opt.JobIdentity}} {
+	}{
+		{&a.conf.Store, a.opt.Store}, {&a.conf.PgBinDir, a.opt.PgBinDir}, {&a.conf.JobIdentity, a.opt.JobIdentity},
+		{&a.conf.MetricsDir, a.opt.Metrics},
+	} {
 		if s.flag != "" {
 			*s.value = s.flag
 		}
+	}
+	switch {
+	case strings.Contains(a.opt.Media, "://"):
+		a.conf.Media.Folder, a.conf.Media.URL = "", a.opt.Media
+	case a.opt.Media != "":
+		a.conf.Media.Folder, a.conf.Media.URL = a.opt.Media, ""
+	}
+	if len(a.opt.Configs) > 0 {
+		a.conf.Secrets.Configs = a.opt.Configs
 	}
 	if a.opt.Jobs > 0 {
 		a.conf.Jobs = a.opt.Jobs

@@ -11,6 +11,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/synapse-maint/synapse-maint/cmd/internal/metrics"
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/journal"
 	"github.com/synapse-maint/synapse-maint/storage"
@@ -152,7 +153,19 @@ func (a *Archive) Run(ctx context.Context, job jobs.Job, id jobs.RunID) (*jobs.R
 		}
 	}
 	run, err := r.Run(ctx, job, id)
+	a.measure(run)
 	return run, a.Keyed(err)
+}
+
+// measure writes the metrics of a run that has ended. That they can't be
+// written is no reason to call the run failed.
+func (a *Archive) measure(run *jobs.Run) {
+	if a.app.conf.MetricsDir == "" || run == nil || run.State == jobs.Running {
+		return
+	}
+	if err := metrics.Write(a.app.conf.MetricsDir, run); err != nil {
+		a.app.opt.Warn(err.Error())
+	}
 }
 
 func (a *Archive) runner() *jobs.Runner {

@@ -16,28 +16,68 @@ import (
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
+// BackupRequest is what a backup is asked for.
+type BackupRequest struct {
+	Only    []string // parts; empty: all that are configured
+	ReadAll bool     // read files that look unchanged, too
+	// AllowEmpty takes an empty media store for what it is: else it is a volume
+	// that is not mounted.
+	AllowEmpty bool
+}
+
 // Backup makes the job that takes a recovery point.
-func (a *Archive) Backup() (*backup.Job, error) {
-	if err := a.checkKeys(); err != nil {
+func (a *Archive) Backup(ctx context.Context, q BackupRequest) (*backup.Job, error) {
+	if err := errors.Join(a.checkKeys(), checkOnly(q.Only), a.app.checkMediaFolder()); err != nil {
 		return nil, err
 	}
-	db, err := a.app.Database()
+	p := &parts{only: q.Only}
+	o := backup.Options{
+		Archive:    a.Archive,
+		Homeserver: a.Name, Jobs: a.app.conf.Jobs, Level: a.app.conf.Backup.CompressionLevel,
+		Retain: a.place.retain(), Program: a.app.opt.Program, Progress: a.app.opt.Progress, Log: a.app.opt.Log,
+	}
+	if err := a.databasePart(p, &o); err != nil {
+		return nil, err
+	}
+	files, err := a.mediaPart(ctx, p, q)
 	if err != nil {
 		return nil, err
 	}
+	private, err := a.secretsPart(p)
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range []backup.Part{files, private} {
+		if part != nil {
+			o.Parts = append(o.Parts, part)
+		}
+	}
+	o.Lacks = p.lacks
+	return backup.New(o), nil
+}
+
+// databasePart adds the database, or, where it is not asked for, what the media
+// are compared with.
+func (a *Archive) databasePart(p *parts, o *backup.Options) error {
+	db, err := a.app.Database()
+	if !p.wants(archive.PartDatabase) {
+		if err == nil {
+			o.Rows = postgres.MediaRows(db)
+		}
+		return nil // one that is not configured is not needed
+	}
+	if err != nil {
+		return err
+	}
 	options := a.app.postgresOptions()
-	return backup.New(backup.Options{
-		Archive: a.Archive,
-		Source: func(ctx context.Context) (backup.Snapshot, error) {
-			s, err := postgres.Snap(ctx, db, options)
-			if err != nil {
-				return nil, err // not a nil pointer in an interface
-			}
-			return s, nil
-		},
-		Homeserver: a.Name, Jobs: a.app.conf.Jobs, Level: a.app.conf.Backup.CompressionLevel,
-		Retain: a.place.retain(), Program: a.app.opt.Program, Progress: a.app.opt.Progress, Log: a.app.opt.Log,
-	}), nil
+	o.Source = func(ctx context.Context) (backup.Snapshot, error) {
+		s, err := postgres.Snap(ctx, db, options)
+		if err != nil {
+			return nil, err // not a nil pointer in an interface
+		}
+		return s, nil
+	}
+	return nil
 }
 
 // checkKeys refuses an archive that is not encrypted to those who are
@@ -73,20 +113,30 @@ func (a *Archive) Export(ctx context.Context, point archive.Point, dir string, o
 // Restore makes a restore of a recovery point. What the options leave open is
 // the configuration's.
 func (a *Archive) Restore(ctx context.Context, point archive.Point, o restore.Options) (*restore.Job, error) {
-	server, name, err := a.app.Server()
-	if err != nil {
+	if err := checkOnly(o.Only); err != nil {
 		return nil, err
 	}
-	if o.Live == "" && o.Mode != synapse.ModeBeside {
-		o.Live = name
+	if o.WithDatabase(point.Manifest) {
+		server, name, err := a.app.Server()
+		if err != nil {
+			return nil, err
+		}
+		if o.Live == "" && o.Mode != synapse.ModeBeside {
+			o.Live = name
+		}
+		o.Server = server
 	}
+	var err error
 	if o.Reader, err = a.Reader(ctx); err != nil {
+		return nil, err
+	}
+	if o.Fillers, err = a.fillers(o.Reader, point, &o.Request); err != nil {
 		return nil, err
 	}
 	if o.KeepOld == 0 {
 		o.KeepOld = a.app.conf.Restore.KeepOld
 	}
-	o.Archive, o.Recovery, o.Server = a.Archive, point, server
+	o.Archive, o.Recovery = a.Archive, point
 	o.Jobs, o.Progress, o.Log = a.app.conf.Jobs, a.app.opt.Progress, a.app.opt.Log
 	job, err := restore.New(o)
 	var asked *restore.RequestError

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/s3"
 )
@@ -82,7 +84,18 @@ func (r *reader) checkHomeserver(at place, f *File, h Homeserver) {
 	}
 	r.checkDatabase(at, h.Database)
 	r.checkKeys(at, h)
+	r.checkMedia(at, h.Media)
+	for key, n := range map[string]int{
+		"keepLast": h.Retention.KeepLast, "keepHourly": h.Retention.KeepHourly, "keepDaily": h.Retention.KeepDaily,
+		"keepWeekly": h.Retention.KeepWeekly, "keepMonthly": h.Retention.KeepMonthly, "keepYearly": h.Retention.KeepYearly,
+	} {
+		if n < 0 {
+			r.say(at.find("retention", key).line, "%s can't be negative", key)
+		}
+	}
+	r.checkSecrets(at, h.Secrets)
 	r.checkPath(at.find("pgBinDir").line, "pgBinDir", h.PgBinDir)
+	r.checkPath(at.find("metricsDir").line, "metricsDir", h.MetricsDir)
 	if err := CheckJobs(h.Jobs); h.Jobs != 0 && err != nil {
 		r.say(at.find("jobs").line, "jobs: %v", err)
 	}
@@ -105,6 +118,37 @@ func (r *reader) checkDatabase(at place, d Database) {
 		r.say(at.find("database", "passwordEnv").line, "passwordEnv is the name of an environment variable, not the password")
 	}
 	r.checkPath(at.find("database", "passwordFile").line, "passwordFile", d.PasswordFile)
+}
+
+func (r *reader) checkMedia(at place, m Media) {
+	r.checkPath(at.find("media", "folder").line, "media folder", m.Folder)
+	if m.URL != "" {
+		if m.Folder != "" {
+			r.say(at.find("media", "url").line, "media: there is a folder already: it is one or the other")
+		}
+		u, err := url.Parse(m.URL)
+		if err == nil {
+			_, err = s3.ParseURL(u)
+		}
+		if err != nil {
+			r.say(at.find("media", "url").line, "media: its url is s3://BUCKET/PREFIX")
+		}
+	}
+	for i, class := range m.Classes {
+		if !slices.Contains(synapse.MediaClasses(), class) {
+			r.say(at.find("media", "classes").item(i), "media: no class %s%s", class, DidYouMean(class, synapse.MediaClasses()))
+		}
+	}
+}
+
+func (r *reader) checkSecrets(at place, s Secrets) {
+	for i, path := range s.Configs {
+		r.checkPath(at.find("secrets", "configs").item(i), "secrets configs", path)
+	}
+	for i, path := range s.Extra {
+		r.checkPath(at.find("secrets", "extra").item(i), "secrets extra", path)
+	}
+	r.checkPath(at.find("secrets", "folder").line, "secrets folder", s.Folder)
 }
 
 func (r *reader) checkKeys(at place, h Homeserver) {
