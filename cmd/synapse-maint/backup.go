@@ -88,7 +88,7 @@ func backupText(r backup.Result, a *app.Archive) string {
 	for _, w := range r.Warnings {
 		line("warning", "%s", w)
 	}
-	return b.String()
+	return progress.Fold(b.String())
 }
 
 func previewText(v backup.Preview, a *app.Archive) string {
@@ -122,7 +122,7 @@ func previewText(v backup.Preview, a *app.Archive) string {
 		}
 		line("largest", "%s, %s", t.Name, progress.Size(t.Bytes))
 	}
-	return b.String()
+	return progress.Fold(b.String())
 }
 
 func encryption(encrypted bool) string {

@@ -96,7 +96,7 @@ func (p *program) showText(s shownPoint, m *archive.Manifest) string {
 	if m.Database != nil {
 		p.databaseText(&b, line, s)
 	}
-	return b.String()
+	return progress.Fold(b.String())
 }
 
 // fileTables are those of media classes and secrets.

@@ -213,6 +213,7 @@ func (j *Job) copy(ctx context.Context, run *jobs.Run) (any, error) {
 		return nil, err
 	}
 	m.Sizes = archive.Sizes{Logical: held(m), New: stats.NewBytes, Stored: stats.StoredBytes}
+	m.Sizes.New = min(m.Sizes.New, m.Sizes.Logical) // listings are new, and nothing that is held
 	j.manifest = m
 	note := copied{Taken: m.Taken, Sizes: m.Sizes, Packs: stats.Packs, Seconds: time.Since(j.began).Seconds()}
 	if m.Database != nil {

@@ -18,7 +18,7 @@ var labelled = regexp.MustCompile(`^( {2}\S+ +)\S`)
 func Fold(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		indent := "  "
+		indent := strings.Repeat(" ", max(2, len(line)-len(strings.TrimLeft(line, " "))))
 		if m := labelled.FindStringSubmatch(line); m != nil {
 			indent = strings.Repeat(" ", width(m[1]))
 		}
