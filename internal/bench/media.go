@@ -24,6 +24,8 @@ type mediaBench struct {
 	dir      string            // everything is in it
 	s3       *testbed.S3Server // its own: the other rows' counts nothing
 	tree     *testbed.Media
+	files    int // of the tree before it changes
+	bytes    int64
 	syncers  []*syncer
 	versions []string // of the peers
 }
@@ -74,6 +76,9 @@ func (b *bench) mediaBench(ctx context.Context) (*mediaBench, error) {
 	o.Bytes = o.Bytes / int64(o.Files) * int64(b.files)
 	o.Files = b.files
 	began := time.Now()
+	if err := os.WriteFile(b.config(), []byte(everyClass), 0o600); err != nil {
+		return nil, err
+	}
 	dir := filepath.Join(b.dir, "media")
 	tree, err := testbed.FillMedia(ctx, filepath.Join(dir, "media_store"), o)
 	if err != nil {
@@ -84,7 +89,7 @@ func (b *bench) mediaBench(ctx context.Context) (*mediaBench, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mediaBench{bench: b, dir: dir, s3: server, tree: tree, syncers: syncers(), versions: strings.Split(strings.TrimSpace(versions), "\n")}
+	m := &mediaBench{bench: b, dir: dir, s3: server, tree: tree, files: tree.Files(), bytes: tree.Bytes(), syncers: syncers(), versions: strings.Split(strings.TrimSpace(versions), "\n")}
 	for _, s := range m.syncers {
 		if err := errors.Join(server.MakeBucket(s.bucket()), os.MkdirAll(s.state(dir), 0o700)); err != nil {
 			server.Stop()
@@ -243,8 +248,7 @@ func (m *mediaBench) environment(s *syncer) []string {
 	one.s3, one.bucket = m.s3, s.bucket()
 	state := s.state(m.dir)
 	return append(one.env("postgres"),
-		"AWS_CA_BUNDLE=", // rclone refuses to start with one; loopback has no TLS
+		"CONFIG="+m.config(), "AWS_CA_BUNDLE=", // rclone refuses to start with one; loopback has no TLS
 		"TREE="+m.tree.Dir, "OUT="+filepath.Join(m.dir, "restored"), "BUCKET="+one.bucket, "STATE="+state, "XDG_CACHE_HOME="+state,
-		"RESTIC_PASSWORD=bench", "RESTIC_REPOSITORY=s3:"+m.s3.Endpoint()+"/"+one.bucket,
-		"SYNAPSE_MAINT_JOB_IDENTITY="+filepath.Join(state, "job.key"))
+		"RESTIC_PASSWORD=bench", "RESTIC_REPOSITORY=s3:"+m.s3.Endpoint()+"/"+one.bucket)
 }

@@ -39,7 +39,7 @@ func middle(costs []cost) cost {
 // conclude adds the rows, and the table of what each syncer cost.
 func (m *mediaBench) conclude() {
 	us := m.syncers[0]
-	size := fmt.Sprintf("%d files, %.1f GiB", m.tree.Files(), float64(m.tree.Bytes())/(1<<30))
+	size := fmt.Sprintf("%d files, %.1f GiB", m.files, float64(m.bytes)/(1<<30))
 	for _, r := range []struct {
 		phase
 		aim float64
@@ -55,7 +55,7 @@ func (m *mediaBench) conclude() {
 	first := middle(us.costs[firstSync])
 	m.add(row{
 		what: "media, first sync, S3 requests", against: "number of files", aim: 0.01,
-		got: float64(first.requests) / float64(m.tree.Files()), detail: fmt.Sprintf("%d / %d", first.requests, m.tree.Files()),
+		got: float64(first.requests) / float64(m.files), detail: fmt.Sprintf("%d / %d", first.requests, m.files),
 	})
 	m.note(m.costTable())
 }

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/synapse-maint/synapse-maint/internal/testbed"
 )
 
 func TestFastestIsAPeerThatRanInEachRound(t *testing.T) {
@@ -51,10 +49,7 @@ func TestAPeerThatCannotBeTheFastestRunsOnce(t *testing.T) {
 func TestMediaRowsCompareOursWithTheFastest(t *testing.T) {
 	t.Parallel()
 	m := contest(map[string][]int{"ours": {1, 2, 3}, "a": {10, 10, 10}, "b": {9, 8, 6}})
-	m.bench, m.tree = &bench{}, &testbed.Media{Items: make([]*testbed.MediaItem, 100)}
-	for n := range m.tree.Items {
-		m.tree.Items[n] = &testbed.MediaItem{Size: 1 << 20}
-	}
+	m.bench, m.files, m.bytes = &bench{}, 100, 100<<20
 	for _, s := range m.syncers {
 		for _, p := range []phase{unchanged, changed, restored} {
 			s.costs[p] = s.costs[firstSync]

@@ -6,9 +6,19 @@ import (
 )
 
 const (
-	ourMediaBackup = `"$SM" backup --only media --media "$TREE" --output json`
+	ourMediaBackup = `"$SM" --config "$CONFIG" backup --only media --media "$TREE" --output json`
 	peerVersions   = `restic version | cut -d' ' -f1,2; rclone version | head -n1; aws --version | cut -d' ' -f1 | tr / ' '`
 )
+
+// everyClass is a configuration with which ours takes what the peers take: by
+// itself it leaves out the caches.
+const everyClass = `defaults:
+  media:
+    classes: [local_content, local_thumbnails, remote_content, remote_thumbnail, url_cache, url_cache_thumbnails, other]
+`
+
+// config is the file that everyClass is in.
+func (b *bench) config() string { return filepath.Join(b.dir, "config.yaml") }
 
 // syncer copies a media store to a bucket and back.
 type syncer struct {
@@ -35,7 +45,7 @@ func syncers() []*syncer {
 		return &syncer{
 			name: name, ours: true, aside: aside, prepare: prepare,
 			sync:    ourMediaBackup,
-			restore: `"$SM" restore --only media --media-path "$OUT" --yes --output json`,
+			restore: `"$SM" --config "$CONFIG" restore --only media --media-path "$OUT" --yes --output json`,
 		}
 	}
 	all := []*syncer{
@@ -55,6 +65,9 @@ func syncers() []*syncer {
 		ours("synapse-maint, encrypted",
 			`age-keygen -o "$STATE/key" 2>/dev/null && "$SM" init --recipient "$(age-keygen -y "$STATE/key")" --output json`, true),
 	}
+	encrypted := all[len(all)-1]
+	const key = `export SYNAPSE_MAINT_JOB_IDENTITY="$STATE/job.key"; `
+	encrypted.prepare, encrypted.sync = key+encrypted.prepare, key+encrypted.sync
 	for _, s := range all {
 		s.costs = map[phase][]cost{}
 	}

@@ -8,16 +8,18 @@ import (
 )
 
 const (
-	mediaLetters   = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	mediaHosts     = 40
-	video          = "video/mp4"
-	contentShare   = 0.3 // of the files; the rest are thumbnails
-	meanThumbnail  = 11 << 10
-	originalsKept  = 400 // how far back a duplicate reaches
-	largestRepeat  = 2 << 20
-	hashedFrom     = 0.1 // the oldest tenth has no hash in the database
-	previewsKept   = 7   // days
-	thumbnailSizes = 5
+	mediaLetters     = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	mediaHosts       = 40
+	tinyHosts        = 10 // fewer folders: millions of files fit into memory
+	video            = "video/mp4"
+	contentShare     = 0.3     // of the files; the rest are thumbnails
+	tinyContentShare = 1.0 / 6 // every size of thumbnail, as Synapse makes them at the start
+	meanThumbnail    = 11 << 10
+	originalsKept    = 400 // how far back a duplicate reaches
+	largestRepeat    = 2 << 20
+	hashedFrom       = 0.1 // the oldest tenth has no hash in the database
+	previewsKept     = 7   // days
+	thumbnailSizes   = 5
 )
 
 // mediaEpoch is when the store is filled, so that the times of its files are
@@ -26,7 +28,11 @@ func mediaEpoch() time.Time { return time.Date(2026, 6, 1, 4, 0, 0, 0, time.UTC)
 
 // plan says what files there shall be: no bytes yet, and no hashes.
 func (m *Media) plan(r *rand.Rand, o MediaOptions) []*MediaItem {
-	items := make([]*MediaItem, max(1, int(float64(o.Files)*contentShare)))
+	share := contentShare
+	if o.Bytes == 0 {
+		share = tinyContentShare
+	}
+	items := make([]*MediaItem, max(1, int(float64(o.Files)*share)))
 	videos := min(len(items)-1, int(math.Ceil(float64(o.Files)*o.Videos)))
 	for i := range items {
 		items[i] = m.item(r, i < videos)
@@ -42,12 +48,16 @@ func (m *Media) plan(r *rand.Rand, o MediaOptions) []*MediaItem {
 // item draws an item with its size in a store of no particular size.
 func (m *Media) item(r *rand.Rand, isVideo bool) *MediaItem {
 	i := &MediaItem{Type: "image/jpeg", stream: m.stream()}
+	hosts := mediaHosts
+	if m.options.Bytes == 0 {
+		hosts = tinyHosts
+	}
 	switch w := r.Float64(); {
 	case w < 0.55:
 		i.Class, i.ID = "local_content", letters(r, 24)
 	case w < 0.93 || isVideo: // previews have none
 		i.Class, i.ID, i.FileID = "remote_content", letters(r, 24), letters(r, 24)
-		i.Origin = fmt.Sprintf("hs%d.example.org", r.IntN(mediaHosts))
+		i.Origin = fmt.Sprintf("hs%d.example.org", r.IntN(hosts))
 	default:
 		i.Class, i.ID = "url_cache", letters(r, 16)
 	}
