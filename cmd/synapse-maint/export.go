@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -30,10 +29,11 @@ func (p *program) exportCommand() *cobra.Command {
 	var o exportOptions
 	cmd := &cobra.Command{
 		Use:   "export ID DIR",
-		Short: "Write a recovery point as a stock pg_dump directory archive",
-		Long: `Writes a recovery point to DIR/database, which must not be there or be empty: what pg_restore
-of stock PostgreSQL reads. It needs nothing of this program any more. ID is one from list,
-its beginning, a time, or latest.`,
+		Short: "Write a recovery point as stock files: pg_dump's, the media tree, the secrets",
+		Long: `Writes a recovery point to a folder: DIR/database is what pg_restore of stock PostgreSQL
+reads, DIR/media_store the media, DIR/secrets signing key and configuration, for their owner
+only. What is there already is refused. Nothing of it needs this program any more. ID is
+one from list, its beginning, a time, or latest.`,
 		Args: between(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.at, o.dir = args[0], args[1]
@@ -72,8 +72,13 @@ func (p *program) runExport(ctx context.Context, o exportOptions) error {
 		if d := pt.Manifest.Database; d != nil {
 			plan.Tables = len(d.Tables)
 		}
-		return p.print(plan, fmt.Sprintf("Would write recovery point %s to %s: %s, %s before compression\n",
-			plan.Point, plan.Dir, jobs.Count(int64(plan.Tables), "table"), progress.Size(plan.Bytes)))
+		text := fmt.Sprintf("Would write recovery point %s to %s: %s, %s before compression\n",
+			plan.Point, plan.Dir, jobs.Count(int64(plan.Tables), "table"), progress.Size(plan.Bytes))
+		var b strings.Builder
+		partLines(func(name, format string, args ...any) {
+			fmt.Fprintf(&b, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
+		}, pt.Manifest.Media, secretsOf(pt.Manifest), pt.Manifest.Lacks, nil)
+		return p.print(plan, text+progress.Fold(b.String()))
 	}
 	p.report.Start("export")
 	r, err := exportTo(ctx, a, pt, o)
@@ -87,25 +92,38 @@ func (p *program) runExport(ctx context.Context, o exportOptions) error {
 	return err
 }
 
-// databaseDir is the folder of the database below that of an export.
-const databaseDir = "database"
-
 // exportTo makes the folder, and removes it again if nothing comes of it.
-func exportTo(ctx context.Context, a *app.Archive, pt archive.Point, o exportOptions) (export.Result, error) {
+func exportTo(ctx context.Context, a *app.Archive, pt archive.Point, o exportOptions) (app.Exported, error) {
 	_, serr := os.Stat(o.dir)
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
-		return export.Result{}, fmt.Errorf("export: %w", err)
+		return app.Exported{}, fmt.Errorf("export: %w", err)
 	}
-	r, err := a.Export(ctx, pt, filepath.Join(o.dir, databaseDir), o.Options)
+	r, err := a.Export(ctx, pt, o.dir, o.Options)
 	if err != nil && errors.Is(serr, fs.ErrNotExist) {
 		_ = os.Remove(o.dir) // what is not empty stays
 	}
 	return r, err
 }
 
-func exportText(r export.Result) string {
+func secretsOf(m *archive.Manifest) int {
+	if m.Secrets == nil {
+		return 0
+	}
+	return len(m.Secrets.Files)
+}
+
+func exportText(r app.Exported) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Recovery point %s is in %s\n", r.Point, r.Dir)
+	if r.Media != nil {
+		fmt.Fprintf(&b, "  %-9s %s, %s\n", "media", jobs.Count(r.Media.Files, "file"), progress.Size(r.Media.Bytes))
+	}
+	if len(r.Secrets) > 0 {
+		fmt.Fprintf(&b, "  %-9s %s, for their owner only\n", "secrets", jobs.Count(int64(len(r.Secrets)), "file"))
+	}
+	if r.Path == "" {
+		return b.String() // without a database
+	}
 	if r.Format == "directory" {
 		fmt.Fprintf(&b, "  %-9s %s, %s\n", "database", jobs.Count(int64(r.Tables), "table"), jobs.Count(r.Rows, "row"))
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/backup"
-	"github.com/synapse-maint/synapse-maint/jobs/export"
 	"github.com/synapse-maint/synapse-maint/jobs/postgres"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/jobs/verify"
@@ -97,17 +96,6 @@ func (a *Archive) Verify(points []string, readData float64) jobs.Job {
 		Archive: a.Archive, Points: points, ReadData: readData, Seed: rand.Uint64(),
 		Program: a.app.opt.Program, Progress: a.app.opt.Progress, Log: a.app.opt.Log,
 	})
-}
-
-// Export writes a recovery point to a folder.
-func (a *Archive) Export(ctx context.Context, point archive.Point, dir string, o export.Options) (export.Result, error) {
-	r, err := a.Reader(ctx)
-	if err != nil {
-		return export.Result{}, err
-	}
-	o.Jobs, o.Progress = a.app.conf.Jobs, a.app.opt.Progress
-	result, err := export.Export(ctx, r, point, dir, o)
-	return result, a.Keyed(err)
 }
 
 // Restore makes a restore of a recovery point. What the options leave open is
