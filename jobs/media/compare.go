@@ -53,7 +53,7 @@ func newScope(m *archive.Media, paths []string) scope {
 		}
 	}
 	slices.SortFunc(s.paths, archive.ComparePaths)
-	s.paths = slices.CompactFunc(s.paths, func(a, b string) bool { return under(b, a) })
+	s.paths = slices.CompactFunc(s.paths, func(a, b string) bool { return under(a, b) || under(b, a) })
 	return s
 }
 

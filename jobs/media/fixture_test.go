@@ -3,6 +3,7 @@ package media_test
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -257,4 +259,52 @@ func incomplete(t testing.TB, err error, texts ...string) {
 	if !errors.Is(err, jobs.ErrIncomplete) {
 		t.Errorf("not done in part: %v", err)
 	}
+}
+
+// placeOf finds a blob, as FORMAT.md says: the key of its pack, and where in it.
+func placeOf(t testing.TB, s storage.Store, id archive.ID) (key string, at int) {
+	t.Helper()
+	dec, err := zstd.NewReader(nil)
+	ok(t, err)
+	defer dec.Close()
+	for o, err := range s.List(t.Context(), "index/") {
+		ok(t, err)
+		plain, err := dec.DecodeAll(read(t, s, o.Key), nil)
+		ok(t, err)
+		for line := range strings.Lines(string(plain)) {
+			var p struct {
+				Pack  string
+				Blobs []struct {
+					ID     archive.ID
+					Offset int
+				}
+			}
+			ok(t, json.Unmarshal([]byte(line), &p))
+			for _, b := range p.Blobs {
+				if b.ID == id {
+					return "packs/" + p.Pack[:2] + "/" + p.Pack, b.Offset
+				}
+			}
+		}
+	}
+	t.Fatalf("blob %s is nowhere", id)
+	return "", 0
+}
+
+func read(t testing.TB, s storage.Store, key string) []byte {
+	t.Helper()
+	b, err := storage.ReadAll(t.Context(), s, key)
+	ok(t, err)
+	return b
+}
+
+// damage changes some bytes of a blob as it is stored.
+func damage(t testing.TB, s storage.Store, id archive.ID) {
+	t.Helper()
+	key, at := placeOf(t, s, id)
+	body := read(t, s, key)
+	for i := at + 20; i < at+40; i++ {
+		body[i] ^= 0xff
+	}
+	put(t, s, key, string(body))
 }

@@ -22,8 +22,7 @@ const window = 2048
 // item is an entry on its way to the listing.
 type item struct {
 	found
-	before *archive.Entry // as the point before has it; nil if it has none
-	done   chan struct{}  // closed when it was read; nil where it needs not be
+	done chan struct{} // closed when it was read; nil where it needs not be
 	// What became of it: taken, unless gone or odd.
 	unstable bool
 }
@@ -113,8 +112,8 @@ func (t *taking) find(ctx context.Context, old *archive.Media, order, work chan<
 		if err != nil {
 			return err
 		}
-		it := &item{found: f, before: earlier.at(f.Path)}
-		if f.Kind == archive.KindFile && f.odd == "" && !f.gone && !t.unchanged(it) {
+		it := &item{found: f}
+		if f.Kind == archive.KindFile && f.odd == "" && !f.gone && !t.unchanged(it, earlier.at(f.Path)) {
 			it.done = make(chan struct{})
 			if err := send(ctx, work, it); err != nil {
 				return err
@@ -139,8 +138,7 @@ func send(ctx context.Context, to chan<- *item, it *item) error {
 // unchanged says whether a file is that of the point before, and takes over
 // what that knows. A file that was written while that point was taken may have
 // been written twice within one tick of the clock.
-func (t *taking) unchanged(it *item) bool {
-	b := it.before
+func (t *taking) unchanged(it *item, b *archive.Entry) bool {
 	if b == nil || t.part.opt.ReadAll || b.Kind != archive.KindFile || b.Size != it.Size || !b.Modified.Equal(it.Modified) || !settled(it.Modified, t.since) {
 		return false
 	}
@@ -284,13 +282,13 @@ func (e *earlierFiles) advance() {
 	}
 }
 
-// at returns the entry of a path; paths have to ascend.
+// at returns the entry of a path, until it is asked for the next; paths have to
+// ascend.
 func (e *earlierFiles) at(path string) *archive.Entry {
 	for e.has {
 		switch c := archive.ComparePaths(e.now.Path, path); {
 		case c == 0:
-			now := e.now
-			return &now
+			return &e.now
 		case c > 0:
 			return nil
 		}

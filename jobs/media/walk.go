@@ -10,14 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
 const (
-	// splitDepth is down to where folders are walked at once: Synapse's classes,
-	// the folders of two letters below them, or the homeservers of remote media
-	// and theirs. Below, a folder is walked by one goroutine.
-	splitDepth = 3
 	// splitAhead is how many folders beside each other are walked at once, on
 	// each of these levels. It bounds what is held of the tree, and is enough to
 	// keep a file server on a network busy.
@@ -25,6 +22,14 @@ const (
 	// chunk is how many entries go from one goroutine to the next at once.
 	chunk = 128
 )
+
+// splits says whether what is in a folder is walked at once: Synapse's classes,
+// the folders of two letters in them, the homeservers of remote media and
+// theirs. Below, one goroutine walks a folder.
+func splits(path string, depth int) bool {
+	remote := strings.HasPrefix(path, synapse.RemoteContent) || strings.HasPrefix(path, synapse.RemoteThumbnails)
+	return depth < 2 || remote && depth < 3
+}
 
 // walker walks a tree in parallel and yields it in order.
 type walker struct {
@@ -141,7 +146,7 @@ func (w *walker) folder(ctx context.Context, s *strand, fd int, path string, dep
 	if err != nil {
 		return fmt.Errorf("read %s/%s: %w", w.tree.path, path, err)
 	}
-	if depth < splitDepth {
+	if splits(path, depth) {
 		return w.split(ctx, s, fd, path, list, depth)
 	}
 	for _, d := range list {

@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
@@ -70,8 +69,16 @@ func ComparePaths(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// encodeEntry makes a line, without the newline.
-func encodeEntry(e *Entry) ([]byte, error) {
+// encodeEntry appends a line to b, its newline included.
+func encodeEntry(b []byte, e *Entry) ([]byte, error) {
+	if simple(e.Path) && simple(e.Target) && e.Mode <= 0o7777 {
+		return printEntry(b, e), nil
+	}
+	return marshalEntry(b, e)
+}
+
+// marshalEntry is encodeEntry for all entries.
+func marshalEntry(b []byte, e *Entry) ([]byte, error) {
 	l := line{
 		Kind: e.Kind, Mode: fmt.Sprintf("%04o", e.Mode), Modified: fmt.Sprintf("%d.%09d", e.Modified.Unix(), e.Modified.Nanosecond()),
 		Size: e.Size, Blobs: e.Blobs, Sparse: e.Sparse,
@@ -87,13 +94,13 @@ func encodeEntry(e *Entry) ([]byte, error) {
 	if e.Kind == KindFile && (len(e.Blobs) != 1 || e.Blobs[0] != e.SHA256) {
 		l.SHA256 = &e.SHA256
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	out := appender{b}
+	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(l); err != nil {
 		return nil, fmt.Errorf("list %q: %w", e.Path, err)
 	}
-	return b.Bytes(), nil
+	return out.b, nil
 }
 
 func textOrBase64(s string) (text, b64 string) {

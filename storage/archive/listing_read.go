@@ -65,11 +65,19 @@ func ListingPages(ctx context.Context, src BlobSource, m *Media) ([]Blob, error)
 
 // PageEntries reads a page of a listing, which [ListingPages] names.
 func PageEntries(page []byte) ([]Entry, error) {
-	var all []Entry
+	n := bytes.Count(page, []byte("\n"))
+	all := make([]Entry, 0, n)
+	ids := make([]ID, 0, n) // most entries have one blob
+	whole := string(page)   // which the paths are parts of
 	for len(page) > 0 {
+		at := len(whole) - len(page)
 		var text []byte
 		text, page, _ = bytes.Cut(page, []byte("\n"))
-		e, err := decodeEntry(text)
+		e, ok := scanEntry(text, whole[at:at+len(text)], &ids)
+		var err error
+		if !ok {
+			e, err = decodeEntry(text)
+		}
 		if err != nil {
 			return all, fmt.Errorf("a page of the media listing is %w: line %d: %w", ErrCorrupt, len(all)+1, err)
 		}

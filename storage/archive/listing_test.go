@@ -168,3 +168,37 @@ func FuzzPageEntries(f *testing.F) {
 		}
 	})
 }
+
+// The fast way to write and read lines is the slow one, byte for byte; what it
+// does not know it leaves to that.
+func TestFastLinesAreJSON(t *testing.T) {
+	t.Parallel()
+	id, sum := archive.ID{1, 0xab}, archive.ID{2}
+	when := time.Unix(1_764_000_000, 5).UTC()
+	for name, c := range map[string]struct {
+		entry archive.Entry
+		fast  bool
+	}{
+		"a file":         {archive.Entry{Path: "a/b c", Mode: 0o640, UID: 0, GID: 991, Modified: when, Size: 7, Blobs: []archive.ID{id}, SHA256: id}, true},
+		"encrypted":      {archive.Entry{Path: "<&>", Mode: 0o4755, UID: -1, GID: -1, Modified: when, Size: 7, Blobs: []archive.ID{id}, SHA256: sum}, true},
+		"several blobs":  {archive.Entry{Path: "a", UID: 3, GID: -1, Modified: when, Size: 7, Blobs: []archive.ID{id, sum, id}, SHA256: sum, Sparse: true}, true},
+		"empty":          {archive.Entry{Path: "a", Modified: when, SHA256: sum}, true},
+		"a folder":       {archive.Entry{Path: "a", Kind: archive.KindFolder, Mode: 0o700, Modified: when}, true},
+		"a link":         {archive.Entry{Path: "a", Kind: archive.KindLink, Mode: 0o777, Modified: when, Target: "../b"}, true},
+		"before 1970":    {archive.Entry{Path: "a", Modified: time.Unix(-5, 7).UTC(), SHA256: sum}, false},
+		"not ASCII":      {archive.Entry{Path: "ü", Modified: when, SHA256: sum}, false},
+		"a quote":        {archive.Entry{Path: `a"b`, Modified: when, SHA256: sum}, false},
+		"a line's end":   {archive.Entry{Path: "a\nb", Modified: when, SHA256: sum}, false},
+		"no text at all": {archive.Entry{Path: "a\xff", Modified: when, SHA256: sum}, false},
+		"an odd target":  {archive.Entry{Path: "a", Kind: archive.KindLink, Modified: when, Target: "\\"}, false},
+	} {
+		fast, slow, scanned, decoded, fits, err := archive.EntryForms(c.entry)
+		ok(t, err)
+		if fast != slow {
+			t.Errorf("%s: %s is not %s", name, fast, slow)
+		}
+		if fits != c.fast || fmt.Sprint(decoded) != fmt.Sprint(c.entry) || fits && fmt.Sprint(scanned) != fmt.Sprint(c.entry) {
+			t.Errorf("%s: %v and %v of %v", name, scanned, decoded, c.entry)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 type ListingWriter struct {
 	w        *Writer
 	page     bytes.Buffer
+	line     []byte  // scratch
 	ref      pageRef // of the page
 	last     string  // path
 	contents bytes.Buffer
@@ -34,10 +35,11 @@ func (l *ListingWriter) Add(ctx context.Context, e Entry) error {
 		return fmt.Errorf("list: %w", err)
 	}
 	l.last = e.Path
-	text, err := encodeEntry(&e)
+	text, err := encodeEntry(l.line[:0], &e)
 	if err != nil {
 		return err
 	}
+	l.line = text
 	if l.ref.Entries > 0 && (opensPage(e.Path) || l.page.Len()+len(text) > pageMost) {
 		if err := l.endPage(ctx); err != nil {
 			return err
