@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/synapse-maint/synapse-maint/internal/testbed"
-	"github.com/synapse-maint/synapse-maint/jobs/media"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/dir"
 )
 
@@ -26,7 +26,7 @@ func BenchmarkNothingChanged(b *testing.B) {
 	ok(b, unix.Rmdir(w.dir))
 	_, err = testbed.FillMedia(b.Context(), w.dir, testbed.TinyMedia(20_000))
 	ok(b, err)
-	w.options.Classes = media.Classes()
+	w.options.Classes = synapse.MediaClasses()
 	w.must()
 	b.ReportAllocs()
 	before := cpu(b)

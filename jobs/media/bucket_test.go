@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/synapse-maint/synapse-maint/jobs/media"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/mem"
 )
 
@@ -19,7 +20,7 @@ func (w *world) inBucket(prefix string, files map[string]string) *mem.Store {
 		put(w.t, s, prefix+path, text)
 	}
 	w.options.Dir, w.options.Store, w.options.Name, w.options.Prefix = "", s, "s3://media", prefix
-	w.options.Classes = media.Classes()
+	w.options.Classes = synapse.MediaClasses()
 	return s
 }
 

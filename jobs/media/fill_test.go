@@ -196,7 +196,7 @@ func TestDamagedFilesArePassedOver(t *testing.T) {
 	w := stored(t)
 	w.write("local_content/aa/bb/broken", noise(1<<20, 1))
 	w.must()
-	damage(t, w.store, w.entries()["local_content/aa/bb/broken"].Blobs[0])
+	w.damage(w.entries()["local_content/aa/bb/broken"].Blobs[0])
 	to := t.TempDir()
 	note, err := w.fill(to)
 	incomplete(t, err, "1 file could not be restored", "local_content/aa/bb/broken", "damaged")
@@ -309,7 +309,7 @@ func TestDamagedListingDeletesNothing(t *testing.T) {
 	w.must()
 	pages, err := archive.ListingPages(t.Context(), w.reader(), w.last.Media)
 	ok(t, err)
-	damage(t, w.store, pages[len(pages)/2].ID)
+	w.damage(pages[len(pages)/2].ID)
 	delete := func(o *media.FillOptions) { o.DeleteExtra = true }
 	p, err := w.filler(w.dir, delete).Plan(t.Context())
 	ok(t, err)

@@ -1,11 +1,13 @@
 package media_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -47,6 +49,8 @@ type world struct {
 	taken   time.Time // of the next point
 	stats   archive.Stats
 	warned  []string
+
+	identity string // of the owner
 }
 
 func newWorld(t testing.TB) *world {
@@ -64,6 +68,7 @@ func newWorldIn(t testing.TB, s storage.Store, encrypted bool) *world {
 	if encrypted {
 		owner, err := age.GenerateX25519Identity()
 		ok(t, err)
+		w.identity = owner.String()
 		keys, o.Recipients = []age.Identity{owner}, []string{owner.Recipient().String()}
 		o.JobIdentity, err = archive.NewJobIdentity(o.Recipients)
 		ok(t, err)
@@ -262,14 +267,24 @@ func incomplete(t testing.TB, err error, texts ...string) {
 }
 
 // placeOf finds a blob, as FORMAT.md says: the key of its pack, and where in it.
-func placeOf(t testing.TB, s storage.Store, id archive.ID) (key string, at int) {
+func (w *world) placeOf(id archive.ID) (key string, at int) {
+	t := w.t
 	t.Helper()
 	dec, err := zstd.NewReader(nil)
 	ok(t, err)
 	defer dec.Close()
-	for o, err := range s.List(t.Context(), "index/") {
+	for o, err := range w.store.List(t.Context(), "index/") {
 		ok(t, err)
-		plain, err := dec.DecodeAll(read(t, s, o.Key), nil)
+		body := read(t, w.store, o.Key)
+		if w.identity != "" {
+			id, err := age.ParseX25519Identity(w.identity)
+			ok(t, err)
+			r, err := age.Decrypt(bytes.NewReader(body), id)
+			ok(t, err)
+			body, err = io.ReadAll(r)
+			ok(t, err)
+		}
+		plain, err := dec.DecodeAll(body, nil)
 		ok(t, err)
 		for line := range strings.Lines(string(plain)) {
 			var p struct {
@@ -299,12 +314,12 @@ func read(t testing.TB, s storage.Store, key string) []byte {
 }
 
 // damage changes some bytes of a blob as it is stored.
-func damage(t testing.TB, s storage.Store, id archive.ID) {
-	t.Helper()
-	key, at := placeOf(t, s, id)
-	body := read(t, s, key)
+func (w *world) damage(id archive.ID) {
+	w.t.Helper()
+	key, at := w.placeOf(id)
+	body := read(w.t, w.store, key)
 	for i := at + 20; i < at+40; i++ {
 		body[i] ^= 0xff
 	}
-	put(t, s, key, string(body))
+	put(w.t, w.store, key, string(body))
 }

@@ -4,6 +4,7 @@
 #   rescue.sh help                           this page
 #   rescue.sh [options] list                 the recovery points, oldest first
 #   rescue.sh [options] restore POINT DIR    writes its database into the new folder DIR
+#   rescue.sh [options] media POINT DIR      writes its media into the new folder DIR
 #   rescue.sh [options] secrets POINT DIR    writes its secrets into the new folder DIR
 #
 #   -f, --from SOURCE     where the archive is, the place that has archive.json:
@@ -12,11 +13,12 @@
 #                                              endpoint as aws knows them (AWS_*)
 #                           rclone:REMOTE:PATH read with rclone
 #   -i, --identity FILE   age identity, if the archive is encrypted
-#       --skip-damaged    go on after damage; damaged rows are left out
+#       --skip-damaged    go on after damage; damaged rows and files are left out
 #
 # POINT is an ID that list prints, or "latest". DIR is then a directory archive
 # of pg_dump: pg_restore -j 4 -d DATABASE DIR. If pg_dump could not be taken
 # apart it has one file, dump.custom: pg_restore -d DATABASE DIR/dump.custom.
+# Media are a media_store as Synapse has it; run as root, they get their owners.
 # Secrets (signing key, homeserver.yaml, what it names) are below DIR at the paths
 # that they had, for their owner only; which was whose is printed.
 #
@@ -44,7 +46,7 @@ from=${from%/}
 case ${1-} in
 help) help; exit ;;
 list) [ $# = 1 ] || usage ;;
-restore | secrets) [ $# = 3 ] || usage ;;
+restore | media | secrets) [ $# = 3 ] || usage ;;
 *) usage ;;
 esac
 
@@ -158,7 +160,7 @@ wanted() {
         ('"$1"') | join(" ")' "$tmp/manifest"
 }
 
-# places prints for each blob of the archive: ID, pack, offset, stored length.
+# places prints for each blob of the archive: ID, pack, offset, stored length, size.
 places() {
     local name
     get_all index "$tmp/index" || damage "index: not all of it can be read"
@@ -166,7 +168,7 @@ places() {
         ours "$name" || continue
         right "index/$name" "$tmp/index/$name" || continue
         unseal <"$tmp/index/$name" >"$tmp/plain" || { damage "index/$name" && continue; }
-        tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored] | join(" ")'
+        tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored, .size] | join(" ")'
     done < <(ls -- "$tmp/index")
 }
 
@@ -180,8 +182,9 @@ blob() {
 
 # fetch reads each pack once, and writes its blobs where they belong.
 fetch() {
-    local dir=$1 id size file start group pack at stored have='' last=''
-    while read -r id size file start group pack at stored; do
+    local dir=$1 id size file start group pack at stored plain have='' last=''
+    while read -r id size file start group pack at stored plain; do
+        [ "$size" != - ] || size=$plain
         [ -z "${got["$file $start"]-}" ] || continue # it was in an earlier pack
         if [ "$have" != "$pack" ]; then
             have=$pack last=''
@@ -235,17 +238,21 @@ open() {
 
 # gather FILTER DIR writes the files that wanted names into a folder.
 gather() {
+    wanted "$1" >"$tmp/wanted"
+    collect "$2"
+}
+
+# collect DIR writes the files of $tmp/wanted into a folder.
+collect() {
     local id size file start group
     declare -gA got=() # "FILE OFFSET" of the blobs that are in place
-    wanted "$1" >"$tmp/wanted"
-    places >"$tmp/places"
+    [ -e "$tmp/p" ] || { places >"$tmp/places" && sort -k1,1 "$tmp/places" >"$tmp/p"; }
     sort -k1,1 "$tmp/wanted" >"$tmp/w"
-    sort -k1,1 "$tmp/places" >"$tmp/p"
     while read -r id size file start group; do
         damage "blob $id of $file is in no index object"
     done < <(join -v 1 "$tmp/w" "$tmp/p")
     join "$tmp/w" "$tmp/p" | sort -k6,6 -k7,7n >"$tmp/plan"
-    fetch "$2" <"$tmp/plan"
+    fetch "$1" <"$tmp/plan"
 }
 
 restore() {
@@ -270,6 +277,94 @@ restore() {
     done < <(jq -r '.database.tables // [] | .[] | "\(.dump_id).dat"' "$tmp/manifest")
     [ "$damaged" = 0 ] || die "$dir is what could be saved; $damaged damaged objects and blobs were passed over"
     echo "$dir: all of the database of $point, every checksum right" >&2
+}
+
+# lines NAME prints the blobs NAME.0, NAME.1, … of the media listing that there are.
+lines() { ls -- "$tmp/media" | { grep "^$1\." || true; } | sort -t. -k2n | while read -r f; do cat -- "$tmp/media/$f"; done; }
+
+# text NAME sets $text to a path as the loop below gets it.
+text() {
+    case $1 in
+    b:*) text=$(base64 -d <<<"${1#b:}" && echo .) && text=${text%.} ;; # the dot keeps newlines at the end
+    *) text=${1#p:} ;;
+    esac
+}
+
+# media writes the media files. Each blob becomes a file: of the listing's
+# contents, of its pages, and of the media, below $dir/.rescue.
+media() {
+    local dir=$2 parts=$2/.rescue count=0 n kind mode uid gid modified size blobs sum sparse path target text
+    open "$1" "$dir" media
+    mkdir -- "$parts" "$tmp/media"
+    jq -r '.media.listing | to_entries[] | "\(.value.id) \(.value.size) contents.\(.key) 0 0"' "$tmp/manifest" >"$tmp/wanted"
+    collect "$tmp/media"
+    lines contents | jq -rn 'foreach inputs as $r (-1; . + 1; "\($r.page) \($r.size) pages.\(.) 0 0")' >"$tmp/wanted"
+    collect "$tmp/media"
+    lines pages >"$tmp/entries"
+    jq -rn 'foreach inputs as $e (-1; . + 1; . as $n | $e.blobs // [] | to_entries[] | "\(.value) - \($n).\(.key) 0 0")' "$tmp/entries" >"$tmp/wanted"
+    collect "$parts"
+
+    jq -rn 'def name: if test("\\A[A-Za-z0-9_./@:,=~+-]*\\z") then "p:" + . else "b:" + @base64 end;
+        foreach inputs as $e (-1; . + 1; . as $n | $e | [$n, .kind // "file", .mode, .uid // "", .gid // "", .modified, .size // 0,
+            (.blobs // [] | length), .sha256 // "", .sparse // false,
+            if .path64 then "b:" + .path64 else .path | name end,
+            if .target64 then "b:" + .target64 else .target // "" | name end] | join("|"))' "$tmp/entries" >"$tmp/list"
+    while IFS='|' read -r n kind mode uid gid modified size blobs sum sparse path target; do
+        text "$target" && target=$text
+        text "$path"
+        case /$text/ in */../* | */./* | *//*) die "a file of the media is called $text, which is no name" ;; esac
+        path=$dir/$text
+        [ -d "${path%/*}" ] || mkdir -p -- "${path%/*}"
+        case $kind in
+        folder) mkdir -p -- "$path" && echo "$mode|$uid|$gid|$modified" >>"$tmp/folders" && printf '%s\0' "$path" >>"$tmp/folderpaths" && continue ;;
+        link) ln -s -- "$target" "$path" ;;
+        fifo) mkfifo -- "$path" ;;
+        file) whole || { echo "rescue.sh: $text was left out" >&2 && continue; } && count=$((count + 1)) ;;
+        *) echo "rescue.sh: $text is a $kind, which its program makes again" >&2 && continue ;;
+        esac
+        dress "$path"
+    done <"$tmp/list"
+    rm -rf -- "$parts"
+    dress_folders
+    [ "$damaged" = 0 ] || die "$dir is what could be saved; $damaged damaged objects and blobs were passed over"
+    [ "$count" = "$(jq .media.files "$tmp/manifest")" ] || die "the point names other files than the $count that it has"
+    echo "$dir: all $count media files of $point, every checksum right" >&2
+}
+
+# whole puts the file of the loop above in its place, out of its blobs.
+whole() {
+    local k
+    for ((k = 0; k < blobs; k++)); do [ "${got["$n.$k 0"]-}" ] || return 1; done
+    case $blobs$sparse in
+    0*) : >"$path" ;;
+    1false) mv -- "$parts/$n.0" "$path" ;;
+    *)
+        for ((k = 0; k < blobs; k++)); do cat -- "$parts/$n.$k"; done >"$parts/$n"
+        rm -f -- "$parts/$n".*
+        cp --sparse=always -- "$parts/$n" "$path" && rm -f -- "$parts/$n"
+        ;;
+    esac
+    [ -z "$sum" ] || [ "$(sum "$path")" = "$sum" ] || { damage "$path: its bytes are not those of the listing" && rm -f -- "$path" && return 1; }
+}
+
+# dress PATH gives a path its owner, rights and time.
+dress() {
+    [ "$(id -u)" != 0 ] || [ -z "$uid$gid" ] || chown -h -- "$uid:$gid" "$1"
+    [ -L "$1" ] || chmod -- "$mode" "$1"
+    touch -h -d "@$modified" -- "$1"
+}
+
+# dress_folders dresses the folders, the deepest first, as what is put into one changes its time.
+dress_folders() {
+    local mode uid gid modified i
+    local -a paths=() attributes=()
+    [ -e "$tmp/folders" ] || return 0
+    mapfile -d '' paths <"$tmp/folderpaths"
+    mapfile -t attributes <"$tmp/folders"
+    for ((i = ${#paths[@]} - 1; i >= 0; i--)); do
+        IFS='|' read -r mode uid gid modified <<<"${attributes[i]}"
+        dress "${paths[i]}"
+    done
 }
 
 # secrets writes the secrets, a line of JSON each, as the files that they were.
@@ -297,5 +392,6 @@ table() { jq -r --arg f "$1" '.database.tables[] | select("\(.dump_id).dat" == $
 case $1 in
 list) list ;;
 restore) restore "$2" "$3" ;;
+media) media "$2" "$3" ;;
 secrets) secrets "$2" "$3" ;;
 esac
