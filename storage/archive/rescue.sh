@@ -160,7 +160,7 @@ wanted() {
         ('"$1"') | join(" ")' "$tmp/manifest"
 }
 
-# places prints for each blob of the archive: ID, pack, offset, stored length, size.
+# places prints for each blob of the archive: ID, pack, offset, stored length.
 places() {
     local name
     get_all index "$tmp/index" || damage "index: not all of it can be read"
@@ -168,29 +168,44 @@ places() {
         ours "$name" || continue
         right "index/$name" "$tmp/index/$name" || continue
         unseal <"$tmp/index/$name" >"$tmp/plain" || { damage "index/$name" && continue; }
-        tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored, .size] | join(" ")'
+        tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored] | join(" ")'
     done < <(ls -- "$tmp/index")
+}
+
+# cut_out AT STORED prints a blob of the pack. It counts its processes: there can
+# be many thousand blobs.
+cut_out() {
+    if [ "$encrypted" ]; then
+        dd if="$tmp/pack" iflag=skip_bytes,count_bytes skip="$1" count="$2" bs=1M status=none | age -d -i "$identity" | zstd -dqc
+    else
+        dd if="$tmp/pack" iflag=skip_bytes,count_bytes skip="$1" count="$2" bs=1M status=none | zstd -dqc
+    fi
 }
 
 # blob AT STORED SIZE ID cuts a blob out of the pack into $tmp/blob.
 blob() {
-    dd if="$tmp/pack" iflag=skip_bytes,count_bytes skip="$1" count="$2" bs=1M status=none | unseal >"$tmp/blob" || return 1
+    cut_out "$1" "$2" >"$tmp/blob" || return 1
     [ "$(stat -c %s "$tmp/blob")" = "$3" ] || return 1
     # In an encrypted archive IDs are keyed hashes; age has checked the bytes.
     [ "$encrypted" ] || [ "$(sum "$tmp/blob")" = "$4" ]
 }
 
-# fetch reads each pack once, and writes its blobs where they belong.
+# fetch reads each pack once, and writes its blobs where they belong. Those of
+# size "-" are a file each, which the caller checks.
 fetch() {
-    local dir=$1 id size file start group pack at stored plain have='' last=''
-    while read -r id size file start group pack at stored plain; do
-        [ "$size" != - ] || size=$plain
+    local dir=$1 id size file start group pack at stored have='' last=''
+    while read -r id size file start group pack at stored; do
         [ -z "${got["$file $start"]-}" ] || continue # it was in an earlier pack
         if [ "$have" != "$pack" ]; then
             have=$pack last=''
             rm -f -- "$tmp/pack"
             # Of a damaged pack the blobs that are whole can still be used.
             sealed "packs/${pack:0:2}/$pack" "$tmp/pack" || [ -e "$tmp/pack" ] || : >"$tmp/pack"
+        fi
+        if [ "$size" = - ]; then
+            cut_out "$at" "$stored" >"$dir/$file" || { rm -f -- "$dir/$file" && damage "blob $id of file $file in packs/${pack:0:2}/$pack" && continue; }
+            got["$file $start"]=1
+            continue
         fi
         if [ "$last" != "$id" ]; then
             last=''
@@ -293,7 +308,8 @@ text() {
 # media writes the media files. Each blob becomes a file: of the listing's
 # contents, of its pages, and of the media, below $dir/.rescue.
 media() {
-    local dir=$2 parts=$2/.rescue count=0 n kind mode uid gid modified size blobs sum sparse path target text
+    local dir=$2 parts=$2/.rescue count=0 n kind mode uid gid modified size blobs sum sparse path target text look=''
+    local -a alike=()
     open "$1" "$dir" media
     mkdir -- "$parts" "$tmp/media"
     jq -r '.media.listing | to_entries[] | "\(.value.id) \(.value.size) contents.\(.key) 0 0"' "$tmp/manifest" >"$tmp/wanted"
@@ -303,6 +319,11 @@ media() {
     lines pages >"$tmp/entries"
     jq -rn 'foreach inputs as $e (-1; . + 1; . as $n | $e.blobs // [] | to_entries[] | "\(.value) - \($n).\(.key) 0 0")' "$tmp/entries" >"$tmp/wanted"
     collect "$parts"
+    # Files of one blob are checked at once, the others when they are put together.
+    jq -rn 'foreach inputs as $e (-1; . + 1; . as $n | $e | select(.blobs | length == 1) | "\(.sha256 // .blobs[0])  \($n).0")' "$tmp/entries" >"$tmp/sums"
+    while IFS=: read -r n _; do
+        unset "got[$n 0]" && damage "file $n: its bytes are not those of the listing"
+    done < <(cd -- "$parts" && sha256sum -c --quiet --ignore-missing "$tmp/sums" 2>/dev/null)
 
     jq -rn 'def name: if test("\\A[A-Za-z0-9_./@:,=~+-]*\\z") then "p:" + . else "b:" + @base64 end;
         foreach inputs as $e (-1; . + 1; . as $n | $e | [$n, .kind // "file", .mode, .uid // "", .gid // "", .modified, .size // 0,
@@ -316,7 +337,7 @@ media() {
         path=$dir/$text
         [ -d "${path%/*}" ] || mkdir -p -- "${path%/*}"
         case $kind in
-        folder) mkdir -p -- "$path" && echo "$mode|$uid|$gid|$modified" >>"$tmp/folders" && printf '%s\0' "$path" >>"$tmp/folderpaths" && continue ;;
+        folder) { [ -d "$path" ] || mkdir -- "$path"; } && echo "$mode|$uid|$gid|$modified" >>"$tmp/folders" && printf '%s\0' "$path" >>"$tmp/folderpaths" && continue ;;
         link) ln -s -- "$target" "$path" ;;
         fifo) mkfifo -- "$path" ;;
         file) whole || { echo "rescue.sh: $text was left out" >&2 && continue; } && count=$((count + 1)) ;;
@@ -324,6 +345,7 @@ media() {
         esac
         dress "$path"
     done <"$tmp/list"
+    dress_alike
     rm -rf -- "$parts"
     dress_folders
     [ "$damaged" = 0 ] || die "$dir is what could be saved; $damaged damaged objects and blobs were passed over"
@@ -344,14 +366,26 @@ whole() {
         cp --sparse=always -- "$parts/$n" "$path" && rm -f -- "$parts/$n"
         ;;
     esac
-    [ -z "$sum" ] || [ "$(sum "$path")" = "$sum" ] || { damage "$path: its bytes are not those of the listing" && rm -f -- "$path" && return 1; }
+    [ "$blobs" -lt 2 ] || [ "$(sum "$path")" = "$sum" ] || { damage "$path: its bytes are not those of the listing" && rm -f -- "$path" && return 1; }
 }
 
-# dress PATH gives a path its owner, rights and time.
+# dress PATH gives a path its owner, rights and time. Owner and rights wait for
+# others that have the same.
 dress() {
-    [ "$(id -u)" != 0 ] || [ -z "$uid$gid" ] || chown -h -- "$uid:$gid" "$1"
-    [ -L "$1" ] || chmod -- "$mode" "$1"
     touch -h -d "@$modified" -- "$1"
+    [ "$look" = "$mode $uid:$gid" ] && [ "${#alike[@]}" -lt 500 ] || dress_alike
+    look="$mode $uid:$gid"
+    alike+=("$1")
+}
+
+# dress_alike does what dress left.
+dress_alike() {
+    local -a files=()
+    local f
+    for f in "${alike[@]}"; do [ -L "$f" ] || files+=("$f"); done
+    if [ "$EUID" = 0 ] && [ "${look#* }" != : ] && [ "${#alike[@]}" -gt 0 ]; then chown -h -- "${look#* }" "${alike[@]}"; fi
+    if [ "${#files[@]}" -gt 0 ]; then chmod -- "${look% *}" "${files[@]}"; fi
+    alike=()
 }
 
 # dress_folders dresses the folders, the deepest first, as what is put into one changes its time.
@@ -365,6 +399,7 @@ dress_folders() {
         IFS='|' read -r mode uid gid modified <<<"${attributes[i]}"
         dress "${paths[i]}"
     done
+    dress_alike
 }
 
 # secrets writes the secrets, a line of JSON each, as the files that they were.
