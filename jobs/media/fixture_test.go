@@ -110,7 +110,7 @@ func (w *world) takeContext(ctx context.Context, rows ...synapse.MediaRow) (*arc
 		}
 		return nil
 	}))
-	aw, err := w.job.Writer(ctx, archive.WriterOptions{})
+	aw, err := w.job.Writer(ctx, archive.WriterOptions{PackSize: 1 << 20}) // so that puts come early
 	ok(w.t, err)
 	defer aw.Abort()
 	m := &archive.Manifest{Homeserver: server, Started: w.taken, Taken: w.taken}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 
 	"golang.org/x/sys/unix"
 
@@ -247,7 +246,7 @@ func (w *writer) whole(e *archive.Entry, plain []byte) error {
 // many writes a file of several blobs.
 func (w *writer) many(ctx context.Context, e *archive.Entry) error {
 	return w.create(e, func(fd int) error {
-		var sum hash.Hash = sha256.New()
+		sum := sha256.New()
 		at := int64(0)
 		for plain, err := range w.opt.Reader.Blobs(ctx, e.Blobs) {
 			if err := unreached(err); err != nil {
