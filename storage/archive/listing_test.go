@@ -9,6 +9,7 @@ import (
 
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 	"github.com/synapse-maint/synapse-maint/storage/mem"
+	"github.com/synapse-maint/synapse-maint/storage/storetest"
 )
 
 // entriesNamed makes an entry of each name, in the order that a walk has.
@@ -200,5 +201,41 @@ func TestFastLinesAreJSON(t *testing.T) {
 		if fits != c.fast || fmt.Sprint(decoded) != fmt.Sprint(c.entry) || fits && fmt.Sprint(scanned) != fmt.Sprint(c.entry) {
 			t.Errorf("%s: %v and %v of %v", name, scanned, decoded, c.entry)
 		}
+	}
+}
+
+// The listing lies together, whatever comes between its pages: reading it back
+// takes a few requests.
+func TestListingIsReadWithFewRequests(t *testing.T) {
+	t.Parallel()
+	s := mem.New()
+	a := plainArchive(t, s)
+	w, err := a.Writer(t.Context(), archive.WriterOptions{PackSize: 8 << 20})
+	ok(t, err)
+	l := w.Listing()
+	entries := entriesNamed(mediaNames(20_000)...)
+	for i, e := range entries {
+		ok(t, l.Add(t.Context(), e))
+		if i%20 == 0 {
+			_, _, err := w.Add(t.Context(), rows(uint64(i), 100<<10))
+			ok(t, err)
+		}
+	}
+	contents, err := l.Close(t.Context())
+	ok(t, err)
+	_, err = w.Close(t.Context())
+	ok(t, err)
+	gets := 0
+	counted, err := archive.Open(t.Context(), storetest.Faulty(s, func(c storetest.Call) storetest.Fault {
+		if c.Op == storetest.Get && strings.HasPrefix(c.Key, "packs/") {
+			gets++
+		}
+		return storetest.Fault{}
+	}))
+	ok(t, err)
+	r, err := counted.Reader(t.Context(), archive.ReaderOptions{})
+	ok(t, err)
+	if got := entriesOf(t, r, &archive.Media{Listing: contents}, ""); len(got) != len(entries) || gets > 3 {
+		t.Errorf("%d entries with %d requests", len(got), gets)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/synapse-maint/synapse-maint/storage"
 )
@@ -17,13 +18,14 @@ type pack struct {
 	body  []byte
 	blobs []blobRecord
 	units int64 // of memory
+	from  *semaphore.Weighted
 }
 
-// append adds a stored blob to the open pack, and sends the pack when it is
+// append adds a stored blob to an open pack, and sends the pack when it is
 // full. It waits while all memory for packs is taken: that is the back-pressure.
 // A blob larger than a pack becomes one by itself, without a copy: taken says
 // that stored belongs to the writer now.
-func (w *Writer) append(ctx context.Context, id ID, stored []byte, size int) (taken bool, err error) {
+func (w *Writer) append(ctx context.Context, id ID, stored []byte, size int, meta bool) (taken bool, err error) {
 	if len(stored) > storage.MaxObject {
 		return false, fmt.Errorf("%d bytes are more than an object may have", len(stored))
 	}
@@ -32,41 +34,55 @@ func (w *Writer) append(ctx context.Context, id ID, stored []byte, size int) (ta
 	defer w.packMu.Unlock()
 	if len(stored) > w.opt.PackSize {
 		units := min(int64((len(stored)+w.opt.PackSize-1)/w.opt.PackSize), int64(w.opt.Uploads)+1)
-		if w.open != nil { // it could hold the memory that we wait for
-			w.ship(w.open)
-			w.open = nil
-		}
-		if err := w.reserve(ctx, units); err != nil {
+		w.shipOpen() // they could hold the memory that we wait for
+		if err := w.reserve(ctx, w.memory, units); err != nil {
 			return false, err
 		}
-		w.ship(&pack{body: stored, blobs: []blobRecord{blob}, units: units})
+		w.ship(&pack{body: stored, blobs: []blobRecord{blob}, units: units, from: w.memory})
 		return true, nil
 	}
-	if w.open != nil && len(w.open.body)+len(stored) > w.opt.PackSize {
-		w.ship(w.open)
-		w.open = nil
+	open, limit, memory := &w.open, w.opt.PackSize, w.memory
+	if meta {
+		open, limit, memory = &w.meta, min(limit, metaPack), w.metaMemory
 	}
-	if w.open == nil {
-		if err := w.reserve(ctx, 1); err != nil {
+	if *open != nil && len((*open).body)+len(stored) > limit {
+		w.ship(*open)
+		*open = nil
+	}
+	if *open == nil {
+		if err := w.reserve(ctx, memory, 1); err != nil {
 			return false, err
 		}
-		w.open = &pack{body: w.buffer(), units: 1}
+		*open = &pack{units: 1, from: memory}
+		if !meta {
+			(*open).body = w.buffer()
+		}
 	}
-	blob.Offset = int64(len(w.open.body))
-	w.open.blobs = append(w.open.blobs, blob)
-	w.open.body = append(w.open.body, stored...)
+	blob.Offset = int64(len((*open).body))
+	(*open).blobs = append((*open).blobs, blob)
+	(*open).body = append((*open).body, stored...)
 	return false, nil
 }
 
-// reserve waits for memory for packs, in units of PackSize.
-func (w *Writer) reserve(ctx context.Context, units int64) error {
-	if w.memory.TryAcquire(units) {
+// shipOpen sends the packs that are being filled. The caller has packMu.
+func (w *Writer) shipOpen() {
+	for _, open := range []**pack{&w.open, &w.meta} {
+		if *open != nil {
+			w.ship(*open)
+			*open = nil
+		}
+	}
+}
+
+// reserve waits for memory for packs, in units of a pack.
+func (w *Writer) reserve(ctx context.Context, from *semaphore.Weighted, units int64) error {
+	if from.TryAcquire(units) {
 		return nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer context.AfterFunc(w.ctx, func() { cancel(w.failure()) })()
 	defer cancel(nil)
-	if w.memory.Acquire(ctx, units) != nil {
+	if from.Acquire(ctx, units) != nil {
 		return context.Cause(ctx)
 	}
 	return nil
@@ -85,7 +101,7 @@ func (w *Writer) buffer() []byte {
 // ship sends a pack in the background.
 func (w *Writer) ship(p *pack) {
 	w.uploads.Go(func() {
-		defer w.memory.Release(p.units)
+		defer p.from.Release(p.units)
 		w.slots <- struct{}{}
 		defer func() { <-w.slots }()
 		if err := w.upload(p); err != nil {

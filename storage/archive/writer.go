@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/semaphore"
 )
@@ -41,7 +40,7 @@ type Stats struct {
 // Writer adds blobs to an archive. Add may be called by many goroutines.
 //
 // Memory: packs take (Uploads + 1) times PackSize, 48 MiB by default, whatever
-// the size of blobs; each worker has its encoder (3 MiB) and one compressed
+// the size of blobs, and those of metadata 8 MiB; each worker has its encoder (3 MiB) and one compressed
 // blob, twice if encrypted: a fifth of the blob's size for COPY text, never more
 // than it; the index takes 55 bytes a blob. With two workers and blobs of 8 MiB
 // that is less than 70 MiB, and all of it is reused. Of blobs larger than 16 MiB
@@ -58,10 +57,13 @@ type Writer struct {
 	slots   chan struct{}       // one for each upload under way
 	free    chan []byte         // buffers of packs that were sent
 	memory  *semaphore.Weighted // for packs, in units of PackSize
-	large   sync.Mutex          // held while a large blob is compressed
+	// metaMemory is that for packs of metadata, each of metaPack bytes.
+	metaMemory *semaphore.Weighted
+	large      sync.Mutex // held while a large blob is compressed
 
-	packMu sync.Mutex // the open pack
+	packMu sync.Mutex // the open packs
 	open   *pack
+	meta   *pack // of metadata: what is read back the next night lies together
 
 	mu        sync.Mutex // what follows
 	index     *index
@@ -80,6 +82,8 @@ type scratch struct{ zip, enc []byte }
 
 const (
 	defaultPack = 16 << 20
+	// metaPack is the size of packs of metadata.
+	metaPack = 4 << 20
 	// keepBuffer is the largest blob whose buffers are kept for the next: a few
 	// rows of many MiB must not cost memory for the rest of the run.
 	keepBuffer = 16 << 20
@@ -125,7 +129,7 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	w := &Writer{
 		a: a, opt: o, encoder: enc, index: x, pending: map[ID]struct{}{}, due: checkpoint,
 		scratch: make(chan *scratch, o.Workers), free: make(chan []byte, o.Uploads+1), slots: make(chan struct{}, o.Uploads),
-		memory: semaphore.NewWeighted(int64(o.Uploads) + 1),
+		memory: semaphore.NewWeighted(int64(o.Uploads) + 1), metaMemory: semaphore.NewWeighted(2),
 	}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for range o.Workers {
@@ -140,17 +144,17 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 // error, ctx's end included, the writer is of no use but to be closed: others
 // may have been told that the blob is known.
 func (w *Writer) Add(ctx context.Context, plain []byte) (id ID, isNew bool, err error) {
-	return w.add(ctx, plain, sha256.Sum256(plain), w.a.keyring.blobs)
+	return w.add(ctx, plain, sha256.Sum256(plain), false)
 }
 
 // AddSum is [Writer.Add] for those who know the SHA-256 of plain already: its
 // ID is made of that.
 func (w *Writer) AddSum(ctx context.Context, plain []byte, sum ID) (id ID, isNew bool, err error) {
-	return w.add(ctx, plain, sum, w.a.keyring.blobs)
+	return w.add(ctx, plain, sum, false)
 }
 
-// add is AddSum, encrypted to certain recipients where the archive is encrypted.
-func (w *Writer) add(ctx context.Context, plain []byte, sum ID, to []age.Recipient) (id ID, isNew bool, err error) {
+// add is AddSum, also for metadata.
+func (w *Writer) add(ctx context.Context, plain []byte, sum ID, meta bool) (id ID, isNew bool, err error) {
 	if len(plain) > maxBlob {
 		return id, false, fmt.Errorf("add a blob: %d bytes are more than the %d a blob may have", len(plain), maxBlob)
 	}
@@ -161,7 +165,7 @@ func (w *Writer) add(ctx context.Context, plain []byte, sum ID, to []age.Recipie
 	if !w.claim(id, int64(len(plain))) {
 		return id, false, nil
 	}
-	if err := w.store(ctx, id, plain, to); err != nil {
+	if err := w.store(ctx, id, plain, meta); err != nil {
 		err = fmt.Errorf("add blob %s: %w", id, err)
 		w.cancel(err)
 		return id, false, err
@@ -185,7 +189,7 @@ func (w *Writer) claim(id ID, size int64) bool {
 }
 
 // store compresses, encrypts and packs a blob.
-func (w *Writer) store(ctx context.Context, id ID, plain []byte, to []age.Recipient) error {
+func (w *Writer) store(ctx context.Context, id ID, plain []byte, meta bool) error {
 	var s *scratch
 	select {
 	case s = <-w.scratch:
@@ -201,12 +205,12 @@ func (w *Writer) store(ctx context.Context, id ID, plain []byte, to []age.Recipi
 		w.large.Lock()
 		defer w.large.Unlock()
 		s2 := &scratch{zip: make([]byte, 0, w.encoder.MaxEncodedSize(len(plain)))}
-		return w.storeIn(ctx, s2, id, plain, to)
+		return w.storeIn(ctx, s2, id, plain, meta)
 	}
-	return w.storeIn(ctx, s, id, plain, to)
+	return w.storeIn(ctx, s, id, plain, meta)
 }
 
-func (w *Writer) storeIn(ctx context.Context, s *scratch, id ID, plain []byte, to []age.Recipient) error {
+func (w *Writer) storeIn(ctx context.Context, s *scratch, id ID, plain []byte, meta bool) error {
 	s.zip = w.encoder.EncodeAll(plain, s.zip[:0])
 	if w.added.Add(1)%proofEvery == 1 {
 		if err := w.prove(plain, s); err != nil {
@@ -215,13 +219,17 @@ func (w *Writer) storeIn(ctx context.Context, s *scratch, id ID, plain []byte, t
 	}
 	stored := &s.zip
 	if w.a.keyring.encrypted() {
+		to := w.a.keyring.blobs
+		if meta {
+			to = w.a.keyring.meta
+		}
 		var err error
 		if s.enc, err = encrypt(s.enc[:0], s.zip, to); err != nil {
 			return err
 		}
 		stored = &s.enc
 	}
-	taken, err := w.append(ctx, id, *stored, len(plain))
+	taken, err := w.append(ctx, id, *stored, len(plain), meta)
 	if taken {
 		*stored = nil
 	}
@@ -263,9 +271,8 @@ func (w *Writer) Close(ctx context.Context) (Stats, error) {
 	stop := context.AfterFunc(ctx, func() { w.cancel(context.Cause(ctx)) })
 	defer stop()
 	w.packMu.Lock()
-	if w.open != nil && w.failure() == nil {
-		w.ship(w.open)
-		w.open = nil
+	if w.failure() == nil {
+		w.shipOpen()
 	}
 	w.packMu.Unlock()
 	w.uploads.Wait()
@@ -292,7 +299,7 @@ func (w *Writer) Abort() {
 	w.cancel(errAborted)
 	w.uploads.Wait()
 	w.packMu.Lock()
-	w.open = nil
+	w.open, w.meta = nil, nil
 	w.packMu.Unlock()
 }
 
