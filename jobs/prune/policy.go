@@ -1,7 +1,3 @@
-// Package prune is the job that applies retention: it chooses the recovery
-// points that no rule wants.
-//
-// It imports storage/archive.
 package prune
 
 import (

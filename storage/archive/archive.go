@@ -5,7 +5,8 @@
 //
 // To take a point: [Archive.Writer], Add blobs, Close, then [Archive.Commit].
 // To read one: [Archive.Find], then [Archive.Reader]. Nothing is ever changed
-// or deleted here, but for a manifest of one's own that came out damaged.
+// here, and nothing deleted but by [Archive.Prune], and a manifest of one's own
+// that came out damaged.
 //
 // It imports the contract of stores, zstd and age, and knows no PostgreSQL, no
 // S3 and no job.
@@ -71,6 +72,7 @@ type Archive struct {
 
 	mu     sync.Mutex
 	retain time.Duration // of what Commit puts
+	opened time.Time     // of the last Writer: since when what was there is counted on
 	known  *index        // of the last Writer that was closed: what Commit checks against
 }
 

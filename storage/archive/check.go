@@ -85,6 +85,9 @@ type checker struct {
 	read    map[uint32]bool // packs that were read in this check
 	done    int64
 	total   int64
+
+	media sync.Mutex         // one point's media at a time
+	pages map[ID]pageVerdict // of their listings
 }
 
 // Check looks at everything the archive is made of: that archive.json and its
@@ -100,7 +103,7 @@ type checker struct {
 func (a *Archive) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
 	c := &checker{
 		a: a, opt: o, report: &CheckReport{Started: time.Now().UTC()},
-		damaged: map[string]*Damage{}, bad: map[uint32]*badPack{}, read: map[uint32]bool{},
+		damaged: map[string]*Damage{}, bad: map[uint32]*badPack{}, read: map[uint32]bool{}, pages: map[ID]pageVerdict{},
 	}
 	if c.opt.Program == "" {
 		c.opt.Program = a.program

@@ -77,7 +77,7 @@ func (c *checker) sample(need map[uint32]bool) (due []uint32) {
 		switch {
 		case p.state == packSuspect:
 			due = append(due, uint32(i))
-		case p.state != packThere || need != nil && !need[uint32(i)]:
+		case p.state != packThere && p.state != packDoomed || need != nil && !need[uint32(i)]:
 		case score < c.opt.ReadData || c.opt.ReadData >= 1:
 			due = append(due, uint32(i))
 			picked++
@@ -130,13 +130,30 @@ func (c *checker) neededPacks(ctx context.Context, points []string) (map[uint32]
 		}
 		for _, blobs := range m.parts() {
 			for _, b := range blobs {
-				for p := range c.index.places(b.ID) {
-					need[p.pack] = true
-				}
+				c.need(need, b.ID)
 			}
+		}
+		if m.Media == nil {
+			continue
+		}
+		all := func(id ID) error { c.need(need, id); return nil }
+		err = c.a.eachFile(ctx, c.index, m.Media, map[ID]struct{}{}, all, func(e *Entry) error {
+			for _, id := range e.Blobs {
+				c.need(need, id)
+			}
+			return nil
+		})
+		if err != nil && (ctx.Err() != nil || !errors.Is(err, ErrCorrupt) && !errors.Is(err, errNoBlob)) {
+			return nil, err // what is damaged is for judge to say
 		}
 	}
 	return need, nil
+}
+
+func (c *checker) need(packs map[uint32]bool, id ID) {
+	for p := range c.index.places(id) {
+		packs[p.pack] = true
+	}
 }
 
 // checkPack reads a pack, twice if the first time something was wrong.

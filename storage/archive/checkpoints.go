@@ -64,6 +64,13 @@ func (c *checker) judgePoint(ctx context.Context, id string, r *PointReport) err
 			whole = c.judgeBlob(r, part, b) && whole
 		}
 	}
+	if m.Media != nil {
+		read, err := c.judgeMedia(ctx, r, m.Media)
+		if err != nil {
+			return fmt.Errorf("recovery point %s: %w", id, err)
+		}
+		whole = read && whole
+	}
 	if whole && c.opt.ReadData > 0 && (!c.a.Encrypted() || c.a.keyring.opens) {
 		r.Level = levelData
 	}

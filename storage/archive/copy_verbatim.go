@@ -290,7 +290,7 @@ func (c *verbatim) indexes(ctx context.Context, all packSet) error {
 			}
 		}
 		if len(records) >= indexPacks {
-			if _, err := c.to.putIndex(ctx, records, c.opt.Retain); err != nil {
+			if _, _, err := c.to.putIndex(ctx, records, c.opt.Retain); err != nil {
 				return err
 			}
 			records = nil
@@ -299,7 +299,7 @@ func (c *verbatim) indexes(ctx context.Context, all packSet) error {
 	if len(records) == 0 {
 		return nil
 	}
-	_, err := c.to.putIndex(ctx, records, c.opt.Retain)
+	_, _, err := c.to.putIndex(ctx, records, c.opt.Retain)
 	return err
 }
 

@@ -1,6 +1,9 @@
 package archive
 
-import "bytes"
+import (
+	"bytes"
+	"context"
+)
 
 // PackOf returns the key of the pack a blob is read from.
 func PackOf(r *Reader, id ID) string {
@@ -22,4 +25,20 @@ func EntryForms(e Entry) (fast, slow string, scanned, decoded Entry, ok bool, er
 	scanned, ok = scanEntry(line, string(line), new([]ID))
 	decoded, err = decodeEntry(line)
 	return string(b), string(c), scanned, decoded, ok, err
+}
+
+// LiveBytes returns how many bytes of each pack the points need, by its key.
+func (a *Archive) LiveBytes(ctx context.Context) (map[string]int64, error) {
+	p := &pruning{a: a, PruneOptions: PruneOptions{Progress: func(int64, int64) {}}}
+	if err := p.look(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.count(ctx, p.keep); err != nil {
+		return nil, err
+	}
+	live := map[string]int64{}
+	for i, info := range p.x.packs {
+		live[packKey(info.sum)] = p.use.live[i]
+	}
+	return live, nil
 }

@@ -18,6 +18,7 @@ type index struct {
 	n      int
 	more   map[ID][]place // further places of blobs that several packs hold: rare
 	broken []error        // index objects that can't be read, each wrapping ErrCorrupt
+	files  []string       // keys of those that were read
 }
 
 // packInfo is a pack, as an index object tells.
@@ -32,9 +33,11 @@ type packState uint8
 
 const (
 	packThere   packState = iota
+	packDoomed            // there, and marked to be deleted
 	packSuspect           // the last check found it damaged
 	packShort             // in the store, with another size
 	packMissing           // not in the store
+	packPruned            // not in the store, and marked: a prune has deleted it
 )
 
 // place is where a blob's stored bytes are.
@@ -108,10 +111,10 @@ func (x *index) grow() {
 }
 
 // places yields where a blob is: places in packs that are there first, then in
-// those that are suspect; never in packs that are missing or short.
+// those that are to be deleted or are suspect; never in packs that are missing or short.
 func (x *index) places(id ID) iter.Seq[place] {
 	return func(yield func(place) bool) {
-		for _, want := range []packState{packThere, packSuspect} {
+		for _, want := range []packState{packThere, packDoomed, packSuspect} {
 			for p := range x.allPlaces(id) {
 				if x.packs[p.pack].state == want && !yield(p) {
 					return

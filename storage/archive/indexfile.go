@@ -29,6 +29,10 @@ const (
 // errNoBlob is an [fs.ErrNotExist].
 var errNoBlob = fmt.Errorf("no index object names it: %w", fs.ErrNotExist)
 
+// errGone says that what was listed is not there any more: a prune replaces
+// index objects.
+var errGone = errors.New("it is gone")
+
 // packRecord is a line of an index object.
 type packRecord struct {
 	Pack  ID           `json:"pack"`
@@ -134,10 +138,14 @@ func (a *Archive) loadIndex(ctx context.Context) (*index, error) {
 				x.broken = append(x.broken, err)
 				return nil
 			}
+			if err != nil {
+				return err
+			}
+			x.files = append(x.files, o.Key)
 			for i := range packs {
 				x.addPack(&packs[i], o.Key)
 			}
-			return err
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -150,7 +158,7 @@ func (a *Archive) loadIndex(ctx context.Context) (*index, error) {
 func (a *Archive) readIndex(ctx context.Context, key, sum string) ([]packRecord, error) {
 	sealed, err := fetch(ctx, a.store, key)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, corrupt(key, "it is gone")
+		return nil, fmt.Errorf("%s is %w: %w", key, ErrCorrupt, errGone)
 	}
 	if err != nil {
 		return nil, err
@@ -172,13 +180,17 @@ func (a *Archive) listPacks(ctx context.Context) (map[ID]int64, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list the packs: %w", err)
 		}
-		_, name, _ := strings.Cut(strings.TrimPrefix(o.Key, packPrefix), "/")
-		var sum ID
-		if sum.UnmarshalText([]byte(name)) == nil && o.Key == packKey(sum) {
+		if sum, ok := packSum(o.Key); ok {
 			packs[sum] = o.Size
 		}
 	}
 	return packs, nil
+}
+
+// packSum undoes packKey.
+func packSum(key string) (sum ID, ok bool) {
+	_, name, _ := strings.Cut(strings.TrimPrefix(key, packPrefix), "/")
+	return sum, sum.UnmarshalText([]byte(name)) == nil && key == packKey(sum)
 }
 
 func packKey(sum ID) string {

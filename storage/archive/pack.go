@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -155,7 +156,7 @@ func (w *Writer) writeIndex(ctx context.Context) error {
 	if len(packs) == 0 {
 		return nil
 	}
-	stored, err := w.a.putIndex(ctx, packs, w.opt.Retain)
+	_, stored, err := w.a.putIndex(ctx, packs, w.opt.Retain)
 	if err != nil {
 		return err
 	}
@@ -165,21 +166,25 @@ func (w *Writer) writeIndex(ctx context.Context) error {
 	return nil
 }
 
-// putIndex puts an index object of these packs, and returns its size.
-func (a *Archive) putIndex(ctx context.Context, packs []packRecord, retain time.Duration) (stored int64, err error) {
+// putIndex puts an index object of packs, and returns its key and size; none of
+// none.
+func (a *Archive) putIndex(ctx context.Context, packs []packRecord, retain time.Duration) (key string, stored int64, err error) {
+	if len(packs) == 0 {
+		return "", 0, nil
+	}
 	plain, err := marshalIndex(packs)
 	if err != nil {
-		return 0, fmt.Errorf("write the index: %w", err)
+		return "", 0, fmt.Errorf("write the index: %w", err)
 	}
 	sealed, err := a.sealMeta(plain)
 	if err != nil {
-		return 0, fmt.Errorf("write the index: %w", err)
+		return "", 0, fmt.Errorf("write the index: %w", err)
 	}
-	key := sumKey(indexPrefix, time.Now(), sealed, 64)
+	key = sumKey(indexPrefix, time.Now(), sealed, 64)
 	if err := putVerified(ctx, a.store, key, sealed, storage.PutOptions{RetainUntil: retainUntil(retain)}); err != nil {
-		return 0, fmt.Errorf("write the index: %w", err)
+		return "", 0, fmt.Errorf("write the index: %w", err)
 	}
-	return int64(len(sealed)), nil
+	return key, int64(len(sealed)), nil
 }
 
 // replacePack adds a pack that was just put and proved: one of that name that
@@ -201,6 +206,9 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		x, err = a.loadIndex(gctx)
+		if err == nil && slices.ContainsFunc(x.broken, func(err error) bool { return errors.Is(err, errGone) }) {
+			x, err = a.loadIndex(gctx) // a prune has just replaced what was listed
+		}
 		return err
 	})
 	g.Go(func() (err error) {
@@ -210,6 +218,11 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 	var last *checkRecord
 	g.Go(func() (err error) {
 		last, err = a.lastCheck(gctx)
+		return err
+	})
+	var marked []tombstone
+	g.Go(func() (err error) {
+		marked, err = a.tombstones(gctx)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -222,5 +235,6 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 	if last != nil {
 		x.suspect(last.suspects())
 	}
+	x.doom(marked)
 	return x, nil
 }

@@ -56,6 +56,9 @@ func (a *Archive) Commit(ctx context.Context, m *Manifest) (string, error) {
 	if m.Secrets != nil && !a.Encrypted() {
 		return fail(errors.New("it has secrets, and they are never stored unencrypted"))
 	}
+	if err := a.checkAge(); err != nil {
+		return fail(err)
+	}
 	if err := a.checkBlobs(ctx, m); err != nil {
 		return fail(err)
 	}
@@ -96,6 +99,18 @@ func (a *Archive) dropDamaged(ctx context.Context, key string) error {
 	}
 	if err := a.store.Delete(ctx, key); err != nil {
 		return fmt.Errorf("remove %s, which is damaged: %w", key, err)
+	}
+	return nil
+}
+
+// checkAge refuses a point of a run that takes longer than prune waits: what it
+// found when it began may be gone.
+func (a *Archive) checkAge() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if d := time.Since(a.opened); !a.opened.IsZero() && d > pruneGrace {
+		return fmt.Errorf("it took %s, and what it found when it began is sure to be there for %s only: run it again, what it stored is not sent again",
+			d.Round(time.Minute), pruneGrace)
 	}
 	return nil
 }

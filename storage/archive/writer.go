@@ -112,6 +112,7 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	if o.Warn == nil {
 		o.Warn = func(error) {}
 	}
+	began := time.Now()
 	x, err := a.openIndex(ctx)
 	if err != nil {
 		return nil, err
@@ -125,6 +126,7 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	}
 	a.mu.Lock()
 	a.retain = o.Retain
+	a.opened = began
 	a.mu.Unlock()
 	w := &Writer{
 		a: a, opt: o, encoder: enc, index: x, pending: map[ID]struct{}{}, due: checkpoint,

@@ -9,6 +9,7 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/backup"
 	"github.com/synapse-maint/synapse-maint/jobs/postgres"
+	"github.com/synapse-maint/synapse-maint/jobs/prune"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/jobs/verify"
 	"github.com/synapse-maint/synapse-maint/restore"
@@ -165,5 +166,5 @@ func (a *Archive) FindRestore(ctx context.Context, name string) (*jobs.Run, erro
 // JobNames are the jobs that the journal has runs of, as the command runs shows
 // them.
 func JobNames() []string {
-	return []string{backup.JobName, verify.JobName, restore.JobName, "undo", "drop"}
+	return []string{backup.JobName, verify.JobName, prune.JobName, restore.JobName, "undo", "drop"}
 }

@@ -1,0 +1,314 @@
+package archive_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/storage"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+	"github.com/synapse-maint/synapse-maint/storage/storetest"
+)
+
+// Whatever comes and goes, is killed, and meets: every point that is listed
+// restores, and nothing stays for good that no point needs.
+func TestPruneModel(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(25) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			inYard(t, seed, func(t *testing.T, y *yard) {
+				var open []*draft
+				for step := range 40 {
+					y.step(&open, step)
+				}
+				for _, d := range open {
+					d.w.Abort()
+				}
+				for range 3 { // a mark, a deletion, and a mark of what lay in repacked packs
+					later(26 * time.Hour)
+					_, err := y.prune(y.store, 0)
+					ok(t, err)
+				}
+				y.whole("at last")
+				y.clean()
+			})
+		})
+	}
+}
+
+func (y *yard) step(open *[]*draft, step int) {
+	y.t.Helper()
+	killed := errors.New("killed")
+	switch y.rnd.IntN(7) {
+	case 0, 1:
+		y.backup()
+	case 2: // a backup is killed
+		if d, err := y.begin(storetest.Faulty(y.store, storetest.FailNth(1+y.rnd.IntN(40), killed))); err == nil {
+			_ = y.commit(d)
+		}
+	case 3: // one begins, and takes its time
+		d, err := y.begin(y.store)
+		ok(y.t, err)
+		*open = append(*open, d)
+	case 4: // and ends: too late, or with everything there
+		if len(*open) > 0 {
+			err := y.commit((*open)[0])
+			if err != nil && !strings.Contains(err.Error(), "run it again") {
+				y.t.Errorf("step %d: %v", step, err)
+			}
+			*open = (*open)[1:]
+		}
+	case 5: // a prune is killed
+		_, err := y.prune(storetest.Faulty(y.store, storetest.FailNth(1+y.rnd.IntN(60), killed)), 0.4)
+		if err != nil && !errors.Is(err, killed) {
+			y.t.Errorf("step %d: %v", step, err)
+		}
+	case 6:
+		_, err := y.prune(y.store, 0.3)
+		ok(y.t, err)
+	}
+	later(time.Duration(y.rnd.IntN(20)) * time.Hour)
+	y.whole(fmt.Sprintf("after step %d", step))
+}
+
+// A backup that began before the mark commits after it: the deletion looks again.
+func TestPruneKeepsWhatABackupUnderWayFound(t *testing.T) {
+	t.Parallel()
+	inYard(t, 1, func(t *testing.T, y *yard) {
+		y.backup()
+		later(30 * time.Hour)
+		d, err := y.begin(y.store)
+		ok(t, err)
+		for i, b := range y.pool { // everything: what it finds, and what is new
+			id, _, err := d.w.Add(t.Context(), b)
+			ok(t, err)
+			d.blobs, d.which = append(d.blobs, archive.Blob{ID: id, Size: int64(len(b))}), append(d.which, i)
+		}
+		r, err := y.prune(y.store, 1)
+		ok(t, err)
+		if r.Marked == 0 {
+			t.Fatalf("nothing was marked: %+v", r)
+		}
+		later(22 * time.Hour)
+		r, err = y.prune(y.store, 0)
+		ok(t, err)
+		if r.Deleted > 0 || r.Waiting == 0 {
+			t.Errorf("within the grace: %+v", r)
+		}
+		later(time.Hour)
+		ok(t, y.commit(d))
+		later(3 * time.Hour)
+		_, err = y.prune(y.store, 0)
+		ok(t, err)
+		y.whole("after the grace")
+	})
+}
+
+func TestPruneRefusesABackupThatTakesLongerThanTheGrace(t *testing.T) {
+	t.Parallel()
+	inYard(t, 2, func(t *testing.T, y *yard) {
+		d, err := y.begin(y.store)
+		ok(t, err)
+		later(25 * time.Hour)
+		if err := y.commit(d); err == nil || !strings.Contains(err.Error(), "run it again") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// lateStore lists an object only a while after it was put.
+type lateStore struct {
+	storage.Store
+	late time.Duration
+}
+
+func (s lateStore) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		for o, err := range s.Store.List(ctx, prefix) {
+			if err == nil && time.Since(o.Modified) < s.late {
+				continue
+			}
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestPruneOnAStoreThatListsLate(t *testing.T) {
+	t.Parallel()
+	inYard(t, 3, func(t *testing.T, y *yard) {
+		late := lateStore{y.store, 30 * time.Minute}
+		for range 12 {
+			d, err := y.begin(late)
+			ok(t, err)
+			later(10 * time.Minute)
+			// What it does not see it stores again, or fails for; it loses nothing.
+			_ = y.commit(d)
+			later(time.Duration(y.rnd.IntN(14)) * time.Hour)
+			if _, err := y.prune(late, 0.3); err != nil && !strings.Contains(err.Error(), "nothing was deleted") {
+				t.Fatal(err)
+			}
+			y.whole("late lists")
+		}
+	})
+}
+
+// denying lets nothing under a prefix be deleted.
+func denying(s storage.Store, prefix string) storage.Store {
+	return storetest.Faulty(s, func(c storetest.Call) storetest.Fault {
+		if c.Op == storetest.Delete && strings.HasPrefix(c.Key, prefix) {
+			return storetest.Fault{Err: fmt.Errorf("object lock: %w", fs.ErrPermission)}
+		}
+		return storetest.Fault{}
+	})
+}
+
+// Object lock, or no right to delete: what can't go stays and is named, and
+// goes when it may.
+func TestPruneLeavesWhatIsLocked(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"points/", "packs/", "index/", "prune/", ""} {
+		inYard(t, 4, func(t *testing.T, y *yard) {
+			for range 6 {
+				y.backup()
+				later(5 * time.Hour)
+			}
+			locked := 0
+			for range 4 {
+				r, err := y.prune(denying(y.store, prefix), 0.5)
+				ok(t, err)
+				locked += len(r.Locked)
+				later(26 * time.Hour)
+				y.whole("locked " + prefix)
+				report, err := y.a.Check(t.Context(), archive.CheckOptions{})
+				ok(t, err)
+				if !report.OK() {
+					t.Errorf("%q locked: a check finds %+v", prefix, report.Damaged)
+				}
+			}
+			if locked == 0 {
+				t.Errorf("%q: nothing was refused", prefix)
+			}
+			for range 3 {
+				_, err := y.prune(y.store, 0)
+				ok(t, err)
+				later(26 * time.Hour)
+			}
+			y.whole("unlocked")
+			y.clean()
+		})
+	}
+}
+
+func TestPruneRefusesAWrongClock(t *testing.T) {
+	t.Parallel()
+	for name, off := range map[string]time.Duration{"a year ahead": 365 * 24 * time.Hour, "a year back": -365 * 24 * time.Hour, "an hour ahead": time.Hour} {
+		inYard(t, 5, func(t *testing.T, y *yard) {
+			y.backup()
+			later(48 * time.Hour)
+			list := y.points(y.store)
+			_, err := y.a.Prune(t.Context(), archive.PruneOptions{
+				Drop: []string{list[0].ID}, Now: func() time.Time { return time.Now().Add(off) },
+			})
+			if err == nil || !strings.Contains(err.Error(), "nothing was deleted") || !strings.Contains(err.Error(), "clock") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if len(y.points(y.store)) != 1 {
+				t.Errorf("%s: the point is gone", name)
+			}
+		})
+	}
+}
+
+// What can't be read may be needed.
+func TestPruneRefusesWhatItCanNotRead(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"points/", "index/"} {
+		inYard(t, 6, func(t *testing.T, y *yard) {
+			y.backup()
+			y.backup()
+			later(48 * time.Hour)
+			var keys []string
+			for o, err := range y.store.List(t.Context(), prefix) {
+				ok(t, err)
+				keys = append(keys, o.Key)
+			}
+			_, err := y.store.Put(t.Context(), keys[0], []byte("rubbish"), storage.PutOptions{})
+			ok(t, err)
+			before := count(t, y.store, "packs/")
+			if _, err := y.a.Prune(t.Context(), archive.PruneOptions{}); err == nil || !strings.Contains(err.Error(), "nothing was deleted") {
+				t.Errorf("%s: %v", prefix, err)
+			}
+			if after := count(t, y.store, "packs/"); after != before {
+				t.Errorf("%s: %d packs, then %d", prefix, before, after)
+			}
+		})
+	}
+}
+
+func count(t *testing.T, s storage.Store, prefix string) (n int) {
+	t.Helper()
+	for _, err := range s.List(t.Context(), prefix) {
+		ok(t, err)
+		n++
+	}
+	return n
+}
+
+// A year of nights leaves a request or two to open the archive, not hundreds.
+func TestPruneMergesTheIndex(t *testing.T) {
+	t.Parallel()
+	inYard(t, 8, func(t *testing.T, y *yard) {
+		for range 40 {
+			y.backup()
+			later(time.Hour)
+		}
+		before := count(t, y.store, "index/")
+		_, err := y.prune(y.store, 0)
+		ok(t, err)
+		if after := count(t, y.store, "index/"); before <= 32 || after != 1 {
+			t.Errorf("%d index objects, then %d", before, after)
+		}
+		y.whole("merged")
+		y.clean()
+	})
+}
+
+func TestPruneForeseesWithoutTouching(t *testing.T) {
+	t.Parallel()
+	inYard(t, 9, func(t *testing.T, y *yard) {
+		for range 5 {
+			y.backup()
+			later(30 * time.Hour)
+		}
+		var drop []string
+		for _, p := range y.points(y.store)[:3] {
+			drop = append(drop, p.ID)
+		}
+		before := slices.Sorted(keysOf(t, y.store))
+		r, err := y.a.Prune(t.Context(), archive.PruneOptions{Drop: drop, DryRun: true})
+		ok(t, err)
+		if !slices.Equal(before, slices.Sorted(keysOf(t, y.store))) || r.Freed == 0 || len(r.Dropped) != 3 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func keysOf(t *testing.T, s storage.Store) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for o, err := range s.List(t.Context(), "") {
+			ok(t, err)
+			if !yield(o.Key) {
+				return
+			}
+		}
+	}
+}
