@@ -39,6 +39,7 @@ func TestMediaInABucket(t *testing.T) {
 		"remote_content/matrix.org-x/aa/bb/cc":  "3",
 		"remote_content/matrix/aa/bb/cc":        "4",
 		"remote_content/matrix0/aa/bb/cc":       "5",
+		"remote_content/matrix.net/aa/bb/cc":    "8",
 		"remote_content/m-a/aa/bb/cc":           "6",
 		"remote_content/m/aa/bb/cc":             "7",
 	}

@@ -110,6 +110,30 @@ func TestExtraFilesGoOnlyWhenAskedFor(t *testing.T) {
 	}
 }
 
+// Where everything is restored, too, classes that the point does not have stay, and whatever
+// lies beside Synapse's folders: the folder named may be the wrong one.
+func TestExtraFilesOfOtherClassesStay(t *testing.T) {
+	t.Parallel()
+	w := stored(t)
+	want := names(tree(t, w.dir))
+	w.write("local_thumbnails/zz/since", "goes")
+	w.write("remote_content/hs/aa/bb/cc", "not of the point")
+	w.write("home/alice/diary", "of class other: who knows whose")
+	note, err := w.fill(w.dir, func(o *media.FillOptions) { o.DeleteExtra = true })
+	if err != nil || note.Deleted != 1 {
+		t.Errorf("%+v, %v", note, err)
+	}
+	for _, stays := range []string{"home", "remote_content"} {
+		if got := tree(t, w.dir); got[stays] == "" {
+			t.Errorf("%s is gone", stays)
+		}
+		ok(t, os.RemoveAll(filepath.Join(w.dir, stays)))
+	}
+	if got := names(tree(t, w.dir)); got != want {
+		t.Errorf("%s, not %s", got, want)
+	}
+}
+
 func TestSomePathsAlone(t *testing.T) {
 	t.Parallel()
 	w := stored(t)

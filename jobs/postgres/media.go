@@ -61,7 +61,9 @@ type mediaTable struct {
 func mediaTables() []mediaTable {
 	return []mediaTable{
 		{
-			"local_media_repository", []string{"m.media_id", "m.url_cache IS NOT NULL"}, "m.media_length",
+			"local_media_repository",
+			[]string{"m.media_id", "m.url_cache IS NOT NULL"},
+			"m.media_length",
 			"%[1]s.local_media_repository m", localFile,
 		},
 		{
@@ -70,7 +72,9 @@ func mediaTables() []mediaTable {
 			"t.thumbnail_length", "%[1]s.local_media_repository_thumbnails t", localThumbnail,
 		},
 		{
-			"remote_media_cache", []string{"m.media_origin", "m.filesystem_id"}, "m.media_length",
+			"remote_media_cache",
+			[]string{"m.media_origin", "m.filesystem_id"},
+			"m.media_length",
 			"%[1]s.remote_media_cache m", func(v []string) (string, string) {
 				return synapse.RemoteContent, synapse.RemoteContentPath(v[0], v[1])
 			},
