@@ -39,21 +39,63 @@ What the point lacks, and why, is said; where it should have had it, the exit co
 	return cmd
 }
 
+// backedUp is a backup in JSON.
+type backedUp struct {
+	backup.Result
+	Store   string `json:"store"`
+	Instead string `json:"instead_of,omitempty"` // why it is not in the homeserver's own store
+}
+
 func (p *program) runBackup(ctx context.Context, q app.BackupRequest, dryRun bool) error {
 	a, err := p.archive(ctx, "")
 	if err != nil {
-		return err
-	}
-	job, err := a.Backup(ctx, q)
-	if err != nil {
-		return err
+		if dryRun {
+			return err
+		}
+		return p.backUpElsewhere(ctx, q, err)
 	}
 	if dryRun {
+		job, err := a.Backup(ctx, q)
+		if err != nil {
+			return err
+		}
 		preview, err := job.Preview(ctx)
 		if err != nil {
 			return err
 		}
 		return p.print(preview, previewText(preview, a))
+	}
+	err = p.backUp(ctx, a, q, nil)
+	if err == nil || p.printed || ctx.Err() != nil {
+		return err
+	}
+	if _, lost := p.archive(ctx, ""); lost != nil { // it is the store that failed
+		return p.backUpElsewhere(ctx, q, err)
+	}
+	return err
+}
+
+// backUpElsewhere takes the point in one of the stores for copies, if there are
+// any: tonight's point is worth more than its place.
+func (p *program) backUpElsewhere(ctx context.Context, q app.BackupRequest, cause error) error {
+	conf, err := p.app()
+	if err != nil || len(conf.Copies()) == 0 || errors.Is(cause, app.ErrUsage) || errors.Is(cause, app.ErrNothing) || ctx.Err() != nil {
+		return cause
+	}
+	a, err := conf.Elsewhere(ctx)
+	if err != nil {
+		return fmt.Errorf("%w; and of the stores for copies %w", cause, err)
+	}
+	p.warn(fmt.Sprintf("the homeserver's store fails (%v): the point goes to %s", cause, a.Store))
+	return p.backUp(ctx, a, q, cause)
+}
+
+// backUp takes a point and prints it. instead says why it is taken in another
+// store than the homeserver's own.
+func (p *program) backUp(ctx context.Context, a *app.Archive, q app.BackupRequest, instead error) error {
+	job, err := a.Backup(ctx, q)
+	if err != nil {
+		return err
 	}
 	run, err := a.Run(ctx, job, jobs.RunID{})
 	if err != nil && !errors.Is(err, jobs.ErrIncomplete) {
@@ -63,7 +105,12 @@ func (p *program) runBackup(ctx context.Context, q app.BackupRequest, dryRun boo
 	if rerr != nil {
 		return rerr
 	}
-	if perr := p.print(r, backupText(r, a)); perr != nil {
+	out := backedUp{Result: r, Store: a.Store}
+	if instead != nil {
+		out.Instead = instead.Error()
+		err = errors.Join(err, fmt.Errorf("%w: the point is in %s only: %w; copy it when that works again", jobs.ErrIncomplete, a.Store, instead))
+	}
+	if perr := p.print(out, backupText(r, a)); perr != nil {
 		return perr
 	}
 	return err
@@ -85,6 +132,13 @@ func backupText(r backup.Result, a *app.Archive) string {
 	partLines(line, r.Media, r.Secrets, r.Lacks, r.Degraded)
 	line("size", "%s, of which %s were new; %s stored", progress.Size(r.Logical), progress.Size(r.New), progress.Size(r.Stored))
 	line("store", "%s, written and read back", a.Store)
+	for _, c := range r.Copies {
+		if c.Error != "" {
+			line("FAILED", "copy to %s: %s", c.Store, c.Error)
+		} else {
+			line("copy", "%s, %s sent", c.Store, progress.Size(c.Bytes))
+		}
+	}
 	for _, w := range r.Warnings {
 		line("warning", "%s", w)
 	}

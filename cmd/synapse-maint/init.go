@@ -54,6 +54,9 @@ func initText(r app.InitResult) string {
 	default:
 		fmt.Fprintf(&b, "Archive of %s is in %s already; nothing was changed\n", r.Homeserver, r.Store)
 	}
+	if len(r.Copies) > 0 {
+		fmt.Fprintf(&b, "  and in        %s\n", strings.Join(r.Copies, ", "))
+	}
 	if !r.Encrypted {
 		b.WriteString("\n  NOT ENCRYPTED: whoever reads the store reads every message in the database.\n" +
 			"  To encrypt, use init --recipient age1… (a public key from age-keygen) on an empty store.\n")

@@ -71,7 +71,7 @@ func (p *program) command() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.SetOut(p.out)
 	root.SetErr(p.err)
-	root.AddCommand(p.initCommand(), p.backupCommand(), p.listCommand(), p.showCommand(), p.verifyCommand(), p.pruneCommand(),
+	root.AddCommand(p.initCommand(), p.backupCommand(), p.listCommand(), p.showCommand(), p.verifyCommand(), p.pruneCommand(), p.copyCommand(),
 		p.restoreCommand(), p.exportCommand(), p.runsCommand(), p.configCommand(), p.versionCommand())
 	return root
 }

@@ -48,6 +48,7 @@ func rooms() []room {
 		{"jobs/journal", []string{"jobs", "storage"}, nil},
 		{"jobs/backup", procedure, []string{sync}},
 		{"jobs/media", procedure, []string{sync, system}},
+		{"jobs/copies", procedure, nil},
 		{"jobs/secrets", procedure, []string{"go.yaml.in/yaml/v3"}},
 		{"jobs/verify", procedure, []string{sync}},
 		{"jobs/prune", procedure, nil},

@@ -93,6 +93,8 @@ type Options struct {
 	Rows  synapse.MediaRows
 	Parts []Part         // beside the database, in this order
 	Lacks []archive.Lack // what the point is not to have, and why
+	// Copies are other stores that the point is copied to once it is listed.
+	Copies []Copy
 
 	Homeserver string              // must be the archive's, where given
 	Jobs       int                 // ranges copied at once; 0: as many as CPUs, at least 2
@@ -142,12 +144,13 @@ func (j *Job) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 	if committed, err := j.committed(ctx, run); err != nil {
 		return nil, err
 	} else if committed != nil {
-		return []jobs.Step{{Name: stepCommit, Do: func(context.Context) (any, error) { return *committed, nil }}}, nil
+		commit := jobs.Step{Name: stepCommit, Do: func(context.Context) (any, error) { return *committed, nil }}
+		return append([]jobs.Step{commit}, j.copies(run)...), nil
 	}
-	return []jobs.Step{
+	return append([]jobs.Step{
 		{Name: stepCopy, Again: true, Do: func(ctx context.Context) (any, error) { return j.copy(ctx, run) }},
 		{Name: stepCommit, Do: func(ctx context.Context) (any, error) { return j.commit(ctx, run) }},
-	}, nil
+	}, j.copies(run)...), nil
 }
 
 // committed returns the result of a run whose point is listed although its

@@ -28,12 +28,17 @@ type Result struct {
 	Lacks    []archive.Lack `json:"lacks,omitempty"`
 	Degraded []string       `json:"degraded,omitempty"` // what was lost already when the point was taken
 	Warnings []string       `json:"warnings,omitempty"`
+	Copies   []Copied       `json:"copies,omitempty"` // in other stores
 }
 
 // ResultOf returns the result of a run that is done.
 func ResultOf(run *jobs.Run) (Result, error) {
 	var r Result
-	return r, run.Note(stepCommit, &r)
+	if err := run.Note(stepCommit, &r); err != nil {
+		return r, err
+	}
+	r.Copies = copiesOf(run)
+	return r, nil
 }
 
 // Media is what a result says of the media part: the manifest's, without the

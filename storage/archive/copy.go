@@ -18,7 +18,6 @@ type CopyOptions struct {
 	Points   []string                // IDs; none: all that there are
 	Retain   time.Duration           // object lock of what is written; 0 is none
 	Jobs     int                     // packs or blobs under way at once; 0 is 4
-	Program  string                  // name and version of who copies
 	Progress func(done, total int64) // bytes; may be nil; one call at a time
 	// Warn is told what was found wrong with the archives. May be nil.
 	Warn func(error)

@@ -18,7 +18,7 @@ import (
 
 // verbatim copies between archives that are the same.
 type verbatim struct {
-	from, to *Archive
+	from, to *Archive // to is nil for a preview of one that is not there
 	opt      CopyOptions
 	reader   *Reader        // of from
 	target   *index         // of to
@@ -36,20 +36,21 @@ type verbatim struct {
 // packSet is packs of from's index that are to be in to.
 type packSet map[uint32]struct{}
 
+func newVerbatim(from, to *Archive, points []CopiedPoint, o CopyOptions) *verbatim {
+	return &verbatim{
+		from: from, to: to, opt: o, target: newIndex(), pages: map[ID]packSet{}, bad: map[uint32]error{},
+		report: CopyReport{Points: points},
+	}
+}
+
 func copyVerbatim(ctx context.Context, from, to *Archive, points []CopiedPoint, o CopyOptions) (CopyReport, error) {
-	c := &verbatim{from: from, to: to, opt: o, pages: map[ID]packSet{}, bad: map[uint32]error{}, report: CopyReport{Points: points}}
+	c := newVerbatim(from, to, points, o)
 	if err := c.open(ctx); err != nil {
 		return c.report, err
 	}
-	all := packSet{}
-	for i := range points {
-		need, err := c.need(ctx, points[i].ID)
-		if err != nil && !lost(err) {
-			return c.report, fmt.Errorf("recovery point %s: %w", points[i].ID, err)
-		}
-		points[i].Err = err
-		c.needs = append(c.needs, need)
-		maps.Copy(all, need)
+	all, err := c.needAll(ctx)
+	if err != nil {
+		return c.report, err
 	}
 	if err := c.packs(ctx, all); err != nil {
 		return c.report, err
@@ -60,6 +61,22 @@ func copyVerbatim(ctx context.Context, from, to *Archive, points []CopiedPoint, 
 	return c.report, c.points(ctx)
 }
 
+// needAll finds out which packs the points need that to does not have.
+func (c *verbatim) needAll(ctx context.Context) (packSet, error) {
+	all := packSet{}
+	for i := range c.report.Points {
+		p := &c.report.Points[i]
+		need, err := c.need(ctx, p.ID)
+		if err != nil && !lost(err) {
+			return nil, fmt.Errorf("recovery point %s: %w", p.ID, err)
+		}
+		p.Err = err
+		c.needs = append(c.needs, need)
+		maps.Copy(all, need)
+	}
+	return all, nil
+}
+
 // open loads both indexes.
 func (c *verbatim) open(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
@@ -68,14 +85,16 @@ func (c *verbatim) open(ctx context.Context) error {
 		c.reader = &Reader{a: c.from, index: x}
 		return err
 	})
-	g.Go(func() (err error) {
-		c.target, err = c.to.openIndex(gctx)
-		return err
-	})
-	g.Go(func() (err error) {
-		c.listed, err = c.to.listPacks(gctx)
-		return err
-	})
+	if c.to != nil {
+		g.Go(func() (err error) {
+			c.target, err = c.to.openIndex(gctx)
+			return err
+		})
+		g.Go(func() (err error) {
+			c.listed, err = c.to.listPacks(gctx)
+			return err
+		})
+	}
 	if err := g.Wait(); err != nil {
 		return err
 	}

@@ -168,6 +168,9 @@ func (a *App) override() {
 	}
 }
 
+// Copies are the names of the stores that backups are copied to.
+func (a *App) Copies() []string { return a.conf.Copies }
+
 func (a *App) storeNamed(name string) (config.Store, error) {
 	s, err := a.file.StoreNamed(name)
 	return s, usage(err)

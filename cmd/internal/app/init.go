@@ -26,6 +26,7 @@ type InitResult struct {
 	Recipients  []string `json:"recipients,omitempty"`
 	JobIdentity string   `json:"job_identity,omitempty"` // file
 	KeyCreated  bool     `json:"job_identity_created,omitempty"`
+	Copies      []string `json:"copies,omitempty"` // further stores that have the archive now
 }
 
 // Init makes the homeserver's archive. One that is there already is left as it
@@ -58,13 +59,45 @@ func (a *App) Init(ctx context.Context, recipients []string, dryRun bool) (InitR
 	}
 	switch there, err := archive.Open(ctx, p.part); {
 	case err == nil:
-		return a.compare(there, r, p)
+		if r, err = a.compare(there, r, p); err != nil || dryRun {
+			return r, err
+		}
+		return r, a.cloneCopies(ctx, p, &r)
 	case !errors.Is(err, archive.ErrNoArchive):
 		return r, fmt.Errorf("archive of %s in %s: %w", p.name, r.Store, err)
 	case dryRun:
 		return r, nil
 	}
-	return a.create(ctx, p, r)
+	if r, err = a.create(ctx, p, r); err != nil {
+		return r, err
+	}
+	return r, a.cloneCopies(ctx, p, &r)
+}
+
+// cloneCopies makes the archive in the stores for copies, too.
+func (a *App) cloneCopies(ctx context.Context, p *place, r *InitResult) error {
+	if len(a.conf.Copies) == 0 {
+		return nil
+	}
+	keys, err := a.identities(p.name)
+	if err != nil {
+		return err
+	}
+	from, err := archive.Open(ctx, p.part, keys...)
+	if err != nil {
+		return err
+	}
+	for _, name := range a.conf.Copies {
+		conf, err := a.storeNamed(name)
+		if err != nil {
+			return err
+		}
+		if _, _, err := a.openCopy(ctx, from, conf, true); err != nil {
+			return fmt.Errorf("the archive is made in %s, but not in %s: %w; run init again", r.Store, name, err)
+		}
+		r.Copies = append(r.Copies, name)
+	}
+	return nil
 }
 
 func checkRecipients(recipients []string) error {

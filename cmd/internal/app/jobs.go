@@ -8,6 +8,7 @@ import (
 
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/backup"
+	"github.com/synapse-maint/synapse-maint/jobs/copies"
 	"github.com/synapse-maint/synapse-maint/jobs/postgres"
 	"github.com/synapse-maint/synapse-maint/jobs/prune"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
@@ -53,6 +54,9 @@ func (a *Archive) Backup(ctx context.Context, q BackupRequest) (*backup.Job, err
 		}
 	}
 	o.Lacks = p.lacks
+	if o.Copies, err = a.copies(); err != nil {
+		return nil, err
+	}
 	return backup.New(o), nil
 }
 
@@ -166,5 +170,5 @@ func (a *Archive) FindRestore(ctx context.Context, name string) (*jobs.Run, erro
 // JobNames are the jobs that the journal has runs of, as the command runs shows
 // them.
 func JobNames() []string {
-	return []string{backup.JobName, verify.JobName, prune.JobName, restore.JobName, "undo", "drop"}
+	return []string{backup.JobName, verify.JobName, prune.JobName, copies.JobName, restore.JobName, "undo", "drop"}
 }

@@ -82,6 +82,9 @@ func (r *reader) checkHomeserver(at place, f *File, h Homeserver) {
 			r.checkStore(place{line: at.find("store").line}, "of a homeserver", Store{URL: h.Store})
 		}
 	}
+	for i, name := range h.Copies {
+		r.checkCopy(at.find("copies").item(i), f, h, name)
+	}
 	r.checkDatabase(at, h.Database)
 	r.checkKeys(at, h)
 	r.checkMedia(at, h.Media)
@@ -104,6 +107,20 @@ func (r *reader) checkHomeserver(at place, f *File, h Homeserver) {
 	}
 	if h.Restore.KeepOld < 0 {
 		r.say(at.find("restore", "keepOld").line, "keepOld can't be negative")
+	}
+}
+
+// checkCopy refuses a copy that is in no store, or in the one it is a copy of.
+func (r *reader) checkCopy(line int, f *File, h Homeserver, name string) {
+	store, err := f.StoreNamed(name)
+	own, _ := f.StoreNamed(h.over(f.Defaults).Store) // what is wrong with it is said by itself
+	switch {
+	case name == "" || strings.Contains(name, "://"):
+		r.say(line, "copies: %q is not the name of a store: copies are in stores that have a name", name)
+	case err != nil:
+		r.say(line, "copies: %s", strings.Replace(err.Error(), " in "+f.path, "", 1))
+	case own.URL == store.URL:
+		r.say(line, "copies: %s is the store itself: a copy is in another one", name)
 	}
 }
 

@@ -36,6 +36,7 @@ type Store struct {
 // Homeserver is what is known of one homeserver.
 type Homeserver struct {
 	Store       string    `yaml:"store,omitempty" doc:"Name of one of the stores, or a store's URL. Needed where there are several."`
+	Copies      []string  `yaml:"copies,omitempty" doc:"Names of further stores. Each backup copies its point to them, and goes to the first that works if the store fails."`
 	Database    Database  `yaml:"database,omitempty" doc:"Synapse's database."`
 	Recipients  []string  `yaml:"recipients,omitempty" doc:"Public keys (age1…) that recovery points are encrypted to. None: they are not encrypted. A backup refuses an archive with other ones."`
 	Identities  []string  `yaml:"identities,omitempty" doc:"Files with the secret keys (AGE-SECRET-KEY-…) that open encrypted recovery points. Better not on the machine that takes backups."`
@@ -122,6 +123,9 @@ func (f *File) Homeserver(name string) (string, Homeserver, error) {
 // over fills in what h leaves open.
 func (h Homeserver) over(d Homeserver) Homeserver {
 	either(&h.Store, d.Store)
+	if h.Copies == nil {
+		h.Copies = d.Copies
+	}
 	if h.Database.PasswordFile == "" && h.Database.PasswordEnv == "" {
 		h.Database.PasswordFile, h.Database.PasswordEnv = d.Database.PasswordFile, d.Database.PasswordEnv
 	}

@@ -53,6 +53,7 @@ func (h Homeserver) MarshalYAML() (any, error) {
 		return nil, err
 	}
 	sayEmpty(&n, "recipients", h.Recipients)
+	sayEmpty(&n, "copies", h.Copies)
 	sayEmpty(&n, "identities", h.Identities)
 	return &n, nil
 }

@@ -1,0 +1,182 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/synapse-maint/synapse-maint/cmd/internal/config"
+	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/backup"
+	"github.com/synapse-maint/synapse-maint/jobs/copies"
+	"github.com/synapse-maint/synapse-maint/storage"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// openCopy opens the homeserver's archive in another store. clone makes it where
+// there is none; else it is nil then.
+func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Store, clone bool) (*archive.Archive, *place, error) {
+	p, err := a.open(ctx, c, clone)
+	if !clone && errors.Is(err, storage.ErrNoStore) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := a.identities(p.name)
+	if err != nil {
+		return nil, nil, err
+	}
+	var to *archive.Archive
+	if clone {
+		to, _, err = archive.Clone(ctx, from, p.part, p.retain(), keys...)
+	} else if to, err = archive.Open(ctx, p.part, keys...); errors.Is(err, archive.ErrNoArchive) {
+		return nil, p, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("archive of %s in %s: %w", p.name, shown(c.URL), err)
+	}
+	return to, p, nil
+}
+
+// copyTo copies to one of the configured stores after a backup. It implements
+// [backup.Copy].
+type copyTo struct {
+	a    *Archive
+	name string
+	conf config.Store
+}
+
+// Name is the store's.
+func (c copyTo) Name() string { return c.name }
+
+// Copy copies every point that the other store lacks: one that failed
+// yesterday is made good today.
+func (c copyTo) Copy(ctx context.Context, point string, report func(jobs.Progress)) (backup.Copied, error) {
+	done := backup.Copied{Store: c.name}
+	r, err := copies.Copy(ctx, copies.Options{
+		From: c.a.Archive, FromName: c.a.Store, ToName: c.name, Retain: c.conf.ObjectLock, Progress: report, Log: c.a.app.opt.Log,
+		To: func(ctx context.Context) (*archive.Archive, error) {
+			to, _, err := c.a.app.openCopy(ctx, c.a.Archive, c.conf, true)
+			return to, err
+		},
+	})
+	done.Packs, done.Bytes = r.Packs, r.Bytes
+	there := false
+	for _, p := range r.Points {
+		if p.Error == "" {
+			done.Points = append(done.Points, p.As)
+			there = there || p.ID == point
+		}
+	}
+	if err == nil && !there {
+		err = fmt.Errorf("copy to %s: point %s is not there", c.name, point)
+	}
+	return done, err
+}
+
+// copies are the stores that a backup copies to.
+func (a *Archive) copies() ([]backup.Copy, error) {
+	var all []backup.Copy
+	for _, name := range a.app.conf.Copies {
+		conf, err := a.app.storeNamed(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, copyTo{a, name, conf})
+	}
+	return all, nil
+}
+
+// Elsewhere opens the archive in the first of the stores for copies that works:
+// where a backup goes when the homeserver's own store fails. The journal and the
+// lock are there as well, then.
+func (a *App) Elsewhere(ctx context.Context) (*Archive, error) {
+	var errs []error
+	for _, name := range a.conf.Copies {
+		conf, err := a.storeNamed(name)
+		if err != nil {
+			return nil, err
+		}
+		other := *a
+		other.store, other.def = conf, false
+		other.conf.Copies = slices.DeleteFunc(slices.Clone(a.conf.Copies), func(n string) bool { return n == name })
+		found, err := other.Archive(ctx, "")
+		if err == nil {
+			return found, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", name, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// CopyRequest is what a copy is asked for.
+type CopyRequest struct {
+	From, To string   // stores, names or URLs; From empty: the homeserver's
+	Points   []string // IDs, their beginnings, times, latest
+	All      bool     // every point
+}
+
+// Copying is a copy that can be looked at and carried out.
+type Copying struct {
+	From    *Archive
+	options copies.Options
+	to      config.Store
+}
+
+// Copy makes a copy of points to another store.
+func (a *App) Copy(ctx context.Context, q CopyRequest) (*Copying, error) {
+	from, err := a.Archive(ctx, q.From)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := a.storeNamed(q.To)
+	if err != nil {
+		return nil, err
+	}
+	if conf.URL == from.place.conf.URL {
+		return nil, Usagef("copy: %s is the store that is copied from", q.To)
+	}
+	c := &Copying{From: from, to: conf, options: copies.Options{
+		From: from.Archive, FromName: from.Store, ToName: shown(conf.URL), Retain: conf.ObjectLock, Progress: a.opt.Progress, Log: a.opt.Log,
+	}}
+	c.options.To = func(ctx context.Context) (*archive.Archive, error) {
+		to, _, err := a.openCopy(ctx, from.Archive, conf, true)
+		return to, err
+	}
+	if q.All {
+		return c, nil
+	}
+	for _, at := range q.Points {
+		p, err := from.Point(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		c.options.Points = append(c.options.Points, p.ID)
+	}
+	return c, nil
+}
+
+// Preview says what it would do.
+func (c *Copying) Preview(ctx context.Context) (copies.Result, error) {
+	to, _, err := c.From.app.openCopy(ctx, c.From.Archive, c.to, false)
+	if err != nil {
+		return copies.Result{}, err
+	}
+	r, err := copies.Preview(ctx, c.options, to)
+	return r, c.From.Keyed(err)
+}
+
+// Run carries it out, under the homeserver's lock.
+func (c *Copying) Run(ctx context.Context) (copies.Result, error) {
+	run, err := c.From.Run(ctx, copies.New(c.options), jobs.RunID{})
+	if run == nil {
+		return copies.Result{}, err
+	}
+	r, rerr := copies.ResultOf(run)
+	if err == nil {
+		err = rerr
+	}
+	return r, err
+}
