@@ -57,7 +57,7 @@ func (p *program) runList(ctx context.Context) error {
 		all, rows = append(all, l), append(rows, row)
 		locked = locked || errors.Is(pt.Err, archive.ErrNoKey)
 	}
-	text := p.table([]string{"ID", "TAKEN (UTC)", ">AGE", ">LOGICAL", ">NEW", ">STORED", "PARTS", "VERIFIED"}, rows)
+	text := p.table([]string{"ID (TIME IN UTC)", ">AGE", ">LOGICAL", ">NEW", ">STORED", "PARTS", "VERIFIED"}, rows)
 	if strings.Contains(text, unread) {
 		text += unread + " all is there, but not all data was read and decrypted: verify --read-data [--identity FILE]\n"
 	}
@@ -93,7 +93,7 @@ func describe(pt archive.Point) (listed, []string) {
 	case pt.Err != nil:
 		l.Error, verified = pt.Err.Error(), "DAMAGED"
 	}
-	return l, []string{pt.ID, pt.Taken.UTC().Format("2006-01-02 15:04"), shortAge(age), logical, fresh, stored, parts, verified}
+	return l, []string{pt.ID, shortAge(age), logical, fresh, stored, parts, verified}
 }
 
 // partLetters are the parts of a point, short enough for a column: d m s, a dash

@@ -13,16 +13,20 @@ import (
 )
 
 // maxChunk bounds a chunk, in bytes. A worker's memory is a chunk and a gulp;
-// and a load, which fetches ahead, holds up to five of them a fetch, compressed
-// or not: with 32 MiB, what an archive allows, a few rows of 300 MB took 560 MiB.
-// Most ranges (8 MiB of heap) still are one chunk or two.
+// and a load holds up to three of them a fetch, stored, decrypted and plain.
+// Most ranges (8 MiB of heap) are one chunk or two.
 const maxChunk = 8 << 20
+
+// maxCopies is how many ranges are copied at once, whatever the jobs: each has
+// a chunk in memory. So many give more than a network takes.
+const maxCopies = 8
 
 // CopyOut yields the rows of a range, in chunks of at most 8 MiB that end with
 // a row; only a row that is longer is cut ([synapse.Chunk.Open]). The same rows
 // make the same chunks. An error may come after chunks: then these are
 // worthless, and the range can be copied again if the snapshot still lives.
-// The caller may run as many at once as it likes; Options.Jobs are at work.
+// The caller may run as many at once as it likes; Options.Jobs are at work, at
+// most 8.
 func (s *Snapshot) CopyOut(ctx context.Context, r synapse.Range, emit func(synapse.Chunk) error) error {
 	if r.Table < 0 || r.Table >= len(s.tables) {
 		return fmt.Errorf("copy out table %d: the snapshot has %d tables", r.Table, len(s.tables))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // fetching is a part on its way from the store: what Fetch yields can be read
@@ -12,8 +13,9 @@ import (
 // once: while a part is copied, the next one is under way.
 type fetching struct {
 	*io.PipeReader
-	err  error // why Fetch ended, once done is closed
-	done chan struct{}
+	err   error         // why Fetch ended, once done is closed
+	begun chan struct{} // closed when the first bytes are there, or Fetch has ended
+	done  chan struct{}
 }
 
 // errFetch is all that the server (and its log) hears of a failed fetch.
@@ -21,10 +23,13 @@ var errFetch = errors.New("the part could not be read from the store")
 
 func (w *worker) fetch(ctx context.Context, p piece) *fetching {
 	r, pw := io.Pipe()
-	f := &fetching{PipeReader: r, done: make(chan struct{})}
+	f := &fetching{PipeReader: r, begun: make(chan struct{}), done: make(chan struct{})}
+	begin := sync.OnceFunc(func() { close(f.begun) })
 	go func() {
 		defer close(f.done)
+		defer begin()
 		f.err = w.l.q.Fetch(ctx, p.table.index, p.part, func(data []byte) error {
+			begin()
 			_, err := pw.Write(data)
 			if err == nil {
 				w.progress(int64(len(data)))
@@ -47,7 +52,9 @@ func (f *fetching) stop() {
 }
 
 // copyParts copies a part, and goes on with others as long as there are any:
-// each is fetched while the one before is copied.
+// each is fetched while the one before is copied. It begins to fetch when that
+// one has begun to arrive, not earlier: fetches wait for memory, and one that
+// holds some must never wait for one that has none.
 func (w *worker) copyParts(ctx context.Context, p piece) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -55,6 +62,7 @@ func (w *worker) copyParts(ctx context.Context, p piece) error {
 	for ok := true; ok; {
 		var next piece
 		var nextFetch *fetching
+		<-f.begun
 		if next, ok = w.q.ahead(); ok {
 			nextFetch = w.fetch(ctx, next)
 		}

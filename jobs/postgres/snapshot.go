@@ -49,7 +49,7 @@ func Snap(ctx context.Context, c *Config, o Options) (_ *Snapshot, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Snapshot{opt: o, slots: make(chan struct{}, o.Jobs)}
+	s := &Snapshot{opt: o, slots: make(chan struct{}, min(o.Jobs, maxCopies))}
 	if s.lead, err = openLead(ctx, c); err != nil {
 		return nil, err
 	}

@@ -89,7 +89,9 @@ type LoadRequest struct {
 	Owner    string      // role that gets everything the dump's owner had; empty: the dump's own
 
 	// Fetch yields the bytes of one part of a table, in order. A yielded slice
-	// is valid until yield returns. It is called from several goroutines.
+	// is valid until yield returns. It is called from several goroutines, and may
+	// wait for others that have yielded to end: of two parts that are needed one
+	// after the other, the second is asked for when the first has yielded.
 	Fetch func(ctx context.Context, table, part int, yield func([]byte) error) error
 	// Stream yields a whole custom-format archive of pg_dump; nil where the
 	// tables are loaded one by one.

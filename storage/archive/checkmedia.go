@@ -22,7 +22,7 @@ type pageVerdict struct {
 func (c *checker) judgeMedia(ctx context.Context, r *PointReport, m *Media) (whole bool, err error) {
 	c.media.Lock()
 	defer c.media.Unlock()
-	src := &Reader{a: c.a, index: c.index}
+	src := c.a.reading(c.index)
 	pages, err := ListingPages(ctx, src, m)
 	if err != nil {
 		return true, c.lostListing(ctx, r, err)

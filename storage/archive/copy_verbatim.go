@@ -82,7 +82,7 @@ func (c *verbatim) open(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		x, err := c.from.openIndex(gctx)
-		c.reader = &Reader{a: c.from, index: x}
+		c.reader = c.from.reading(x)
 		return err
 	})
 	if c.to != nil {

@@ -68,7 +68,7 @@ func (r *reach) point(ctx context.Context, id string, m *Manifest) error {
 // that are not in seen, which it adds them to. It needs an identity that opens
 // metadata, no more.
 func (a *Archive) eachFile(ctx context.Context, x *index, m *Media, seen map[ID]struct{}, page func(ID) error, file func(*Entry) error) error {
-	src := &Reader{a: a, index: x}
+	src := a.reading(x)
 	pages, err := ListingPages(ctx, src, m)
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
-	"sync"
 )
 
 // ReaderOptions are a reader's; the zero value is good.
@@ -17,14 +16,13 @@ type ReaderOptions struct {
 	Warn func(error)
 }
 
-// Reader reads blobs. It is safe for concurrent use; each call holds one stored
-// and one plain blob in memory, [Reader.Blobs] what it says there.
+// Reader reads blobs. It is safe for concurrent use; a call of [Reader.Blob]
+// holds one stored and one plain blob in memory, [Reader.Blobs] what it says
+// there.
 type Reader struct {
 	a     *Archive
 	index *index
-
-	mu      sync.Mutex
-	scratch [][]byte // a few buffers for stored and decrypted bytes
+	room  *room
 }
 
 // Reader loads the index. In an encrypted archive it needs an identity:
@@ -42,7 +40,12 @@ func (a *Archive) Reader(ctx context.Context, o ReaderOptions) (*Reader, error) 
 			o.Warn(err)
 		}
 	}
-	return &Reader{a: a, index: x}, nil
+	return a.reading(x), nil
+}
+
+// reading is a reader by an index.
+func (a *Archive) reading(x *index) *Reader {
+	return &Reader{a: a, index: x, room: newRoom(readRoom)}
 }
 
 // Blob returns a blob's plain bytes, which its ID vouches for. [ErrCorrupt]
@@ -76,8 +79,8 @@ func (r *Reader) read(ctx context.Context, id ID, dst []byte) ([]byte, error) {
 // readPlace reads a blob from one place, twice if it must: wrong bytes on the
 // wire are no damage.
 func (r *Reader) readPlace(ctx context.Context, id ID, p place, dst []byte) ([]byte, error) {
-	buf, tmp := r.take(), r.take()
-	defer func() { r.give(buf); r.give(tmp) }()
+	buf, tmp := r.room.take(int64(p.stored)), []byte(nil)
+	defer func() { r.room.give(buf); r.room.give(tmp) }()
 	for try := 1; ; try++ {
 		var err error
 		if buf, err = r.get(ctx, buf, p.pack, int64(p.offset), int64(p.stored)); err == nil {
@@ -117,99 +120,6 @@ func (r *Reader) get(ctx context.Context, buf []byte, pack uint32, off, n int64)
 	return buf, nil
 }
 
-// batch is a run of blobs that are fetched at once.
-type batch struct {
-	ids    []ID
-	places []place
-	pack   uint32
-	from   int64 // of the pack
-	to     int64
-}
-
-const (
-	// batchBytes bounds what Blobs fetches in one request.
-	batchBytes = 4 << 20
-	// batchGap is what it reads and throws away to save a request.
-	batchGap = 64 << 10
-)
-
-// Blobs yields the plain bytes of the blobs in the order of ids, each valid
-// until the next. It fetches neighbours in a pack with one request and the next
-// such run while this one is used, so it holds at most two runs of 4 MiB (or
-// one larger blob each) and one plain blob. After an error, as [Reader.Blob]
-// returns it, the rest is still yielded: the caller decides whether to go on.
-func (r *Reader) Blobs(ctx context.Context, ids []ID) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		batches := r.plan(ids)
-		fetched := make(chan []byte, 1)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			defer close(fetched)
-			r.prefetch(ctx, batches, fetched)
-		}()
-		defer func() { cancel(); <-done }()
-		plain, tmp := r.take(), r.take()
-		defer func() { r.give(plain); r.give(tmp) }()
-		for _, b := range batches {
-			buf := <-fetched
-			for i := range b.ids {
-				if !yield(r.open(ctx, &b, i, buf, &plain, &tmp)) {
-					return
-				}
-			}
-			r.give(buf)
-		}
-	}
-}
-
-// open decodes blob i of a batch from buf, or reads it by itself where buf is
-// of no use. It keeps the grown buffers.
-func (r *Reader) open(ctx context.Context, b *batch, i int, buf []byte, plain, tmp *[]byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	id := b.ids[i]
-	if buf != nil {
-		p := b.places[i]
-		at := int64(p.offset) - b.from
-		got, t, err := r.a.openBlob(*plain, *tmp, buf[at:at+int64(p.stored)], id, int(p.size))
-		*plain, *tmp = got, t
-		if err == nil {
-			return got, nil
-		}
-		if !errors.Is(err, ErrCorrupt) {
-			return nil, r.blame(id, b.pack, err)
-		}
-	}
-	got, err := r.read(ctx, id, *plain)
-	if err == nil {
-		*plain = got
-	}
-	return got, err
-}
-
-// prefetch fetches batch after batch. It sends nil for one that failed: its
-// blobs are then read one by one, which finds the error's place.
-func (r *Reader) prefetch(ctx context.Context, batches []batch, fetched chan<- []byte) {
-	for _, b := range batches {
-		var buf []byte
-		if b.to > b.from {
-			var err error
-			if buf, err = r.get(ctx, r.take(), b.pack, b.from, b.to-b.from); err != nil {
-				r.give(buf)
-				buf = nil
-			}
-		}
-		select {
-		case fetched <- buf:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // plan gathers blobs that follow each other in a pack into batches. Those that
 // are nowhere get a batch without a range.
 func (r *Reader) plan(ids []ID) []batch {
@@ -238,28 +148,4 @@ func first(seq iter.Seq[place]) (place, bool) {
 		return p, true
 	}
 	return place{}, false
-}
-
-const spareBuffers = 8
-
-// take returns a buffer of some capacity, or nil.
-func (r *Reader) take() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := len(r.scratch) - 1
-	if n < 0 {
-		return nil
-	}
-	b := r.scratch[n]
-	r.scratch = r.scratch[:n]
-	return b[:0]
-}
-
-// give keeps a buffer for the next.
-func (r *Reader) give(b []byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if b != nil && cap(b) <= keepBuffer && len(r.scratch) < spareBuffers {
-		r.scratch = append(r.scratch, b)
-	}
 }

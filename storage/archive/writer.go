@@ -21,7 +21,7 @@ type WriterOptions struct {
 	Level    int           // of zstd, as its program counts; 0 is 1, the fastest
 	PackSize int           // bytes; 0 is 16 MiB; at most 32 MiB
 	Retain   time.Duration // object lock of what is written, and of the point; 0 is none
-	Workers  int           // how many goroutines compress at once; 0 is GOMAXPROCS
+	Workers  int           // how many goroutines compress at once; 0 is GOMAXPROCS; at most that and 4
 	Uploads  int           // how many packs are sent at once; 0 is 2
 	// Warn is told what was found wrong with the archive and is made good by
 	// this run: damaged index objects, missing packs. May be nil.
@@ -43,7 +43,8 @@ type Stats struct {
 // the size of blobs, and those of metadata 8 MiB; each worker has its encoder (3 MiB) and one compressed
 // blob, twice if encrypted: a fifth of the blob's size for COPY text, never more
 // than it; the index takes 55 bytes a blob. With two workers and blobs of 8 MiB
-// that is less than 70 MiB, and all of it is reused. Of blobs larger than 16 MiB
+// that is less than 70 MiB, with four, the most there are, and blobs that don't
+// compress 124 MiB, and all of it is reused. Of blobs larger than 16 MiB
 // only one at a time is compressed, which takes twice its size where it does
 // not compress: the rows that long are few.
 type Writer struct {
@@ -90,6 +91,8 @@ const (
 	// checkpoint is how much is stored until the index is written although the
 	// run is not over: what a killed run has to send again at most.
 	checkpoint = 256 << 20
+	// maxWorkers bounds the memory. Four compress more than a network takes.
+	maxWorkers = 4
 	// proofEvery is how many new blobs it takes until one is decompressed
 	// again and compared: after encryption nobody here can.
 	proofEvery = 32
@@ -104,8 +107,9 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	}
 	o.PackSize = min(o.PackSize, maxBlob)
 	if o.Workers <= 0 {
-		o.Workers = runtime.GOMAXPROCS(0)
+		o.Workers = maxWorkers
 	}
+	o.Workers = min(o.Workers, runtime.GOMAXPROCS(0), maxWorkers)
 	if o.Uploads <= 0 {
 		o.Uploads = 2
 	}

@@ -31,7 +31,7 @@ func (w *Writer) Blobs(ctx context.Context, ids []ID) iter.Seq2[[]byte, error] {
 	w.mu.Lock()
 	some := w.index.only(ids)
 	w.mu.Unlock()
-	return (&Reader{a: w.a, index: some}).Blobs(ctx, ids)
+	return w.a.reading(some).Blobs(ctx, ids)
 }
 
 // only returns an index of certain blobs.
