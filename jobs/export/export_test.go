@@ -121,6 +121,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 		}, "there is a file"},
 		"somebody's folder beside": {func(t *testing.T, dir string) {
 			ok(t, os.Mkdir(dir+".partial", 0o700))
+			ok(t, os.WriteFile(filepath.Join(dir+".partial", "letter.txt"), nil, 0o600))
 		}, "not the rest of an export"},
 		"no parent": {func(t *testing.T, dir string) {
 			ok(t, os.Remove(filepath.Dir(dir)))
@@ -197,16 +198,22 @@ func TestKilledExportIsReplaced(t *testing.T) {
 	t.Parallel()
 	p, url := bed(t, 15)
 	point := takePoint(t, p, url, false)
-	dir := filepath.Join(t.TempDir(), "export")
-	ok(t, os.Mkdir(dir+".partial", 0o700)) // as a kill leaves it
-	for _, name := range []string{".synapse-maint-export", "3360.dat.gz", "toc.dat"} {
-		ok(t, os.WriteFile(filepath.Join(dir+".partial", name), nil, 0o600))
-	}
-	_, err := export.Export(t.Context(), point.reader(t), point.point, dir, export.Options{})
-	ok(t, err)
-	mustRestore(t, p, url, dir)
-	if _, err := os.Stat(dir + ".partial"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the rest of the killed one: %v", err)
+	for _, left := range [][]string{
+		{".synapse-maint-export", "3360.dat.gz", "toc.dat"}, // while it wrote
+		{"3360.dat.gz", "3361.dat", "toc.dat"},              // while it was removed
+		nil,                                                 // before it wrote
+	} {
+		dir := filepath.Join(t.TempDir(), "export")
+		ok(t, os.Mkdir(dir+".partial", 0o700))
+		for _, name := range left {
+			ok(t, os.WriteFile(filepath.Join(dir+".partial", name), nil, 0o600))
+		}
+		_, err := export.Export(t.Context(), point.reader(t), point.point, dir, export.Options{})
+		ok(t, err)
+		mustRestore(t, p, url, dir)
+		if _, err := os.Stat(dir + ".partial"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%v: the rest of the killed one: %v", left, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"syscall"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -65,13 +66,31 @@ func (p *place) clear() error {
 	old, err := lock(filepath.Join(p.partial, lockFile), 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s is in the way and not the rest of an export: move it", p.partial)
+		return p.clearRest()
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		return fmt.Errorf("%w: another export is writing %s", jobs.ErrLocked, p.partial)
 	case err != nil:
 		return err
 	}
 	defer old.Close() //nolint:errcheck // nothing was written through it
+	return os.RemoveAll(p.partial)
+}
+
+// written are the files that exports write.
+var written = regexp.MustCompile(`^([0-9]+\.dat(\.gz|\.zst)?|toc\.dat|database\.dump)$`)
+
+// clearRest removes what has no lock file: one was killed when it had just made
+// the folder, or while it removed it. What else is there is somebody's.
+func (p *place) clearRest() error {
+	entries, err := os.ReadDir(p.partial)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !written.MatchString(e.Name()) {
+			return fmt.Errorf("%s is in the way and not the rest of an export: move it", p.partial)
+		}
+	}
 	return os.RemoveAll(p.partial)
 }
 
@@ -101,9 +120,6 @@ func (p *place) room(least int64) error {
 
 // publish gives the folder its name. Everything in it must be on the disk.
 func (p *place) publish() error {
-	if err := os.Remove(p.lock.Name()); err != nil {
-		return err
-	}
 	if err := syncDir(p.partial); err != nil {
 		return err
 	}
@@ -112,7 +128,12 @@ func (p *place) publish() error {
 		return hint(&os.LinkError{Op: "rename", Old: p.partial, New: p.dir, Err: err})
 	}
 	p.done = true
-	return syncDir(filepath.Dir(p.dir))
+	// Only now: without it nobody would know the folder for an export's, should
+	// this process be killed in between.
+	if err := os.Remove(filepath.Join(p.dir, lockFile)); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(p.dir), syncDir(filepath.Dir(p.dir)))
 }
 
 // discardAfter removes what was written, unless it was published.

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
@@ -287,5 +288,13 @@ func storeError(key string, err error) error {
 	if errors.Is(err, storage.ErrDamaged) {
 		return fmt.Errorf("%s is %w: %w", key, ErrCorrupt, err)
 	}
-	return fmt.Errorf("read %s: %w", key, err)
+	return about("read", key, err)
+}
+
+// about says what was done with which object, unless the store's error says it.
+func about(op, key string, err error) error {
+	if strings.Contains(err.Error(), key) {
+		return err
+	}
+	return fmt.Errorf("%s %s: %w", op, key, err)
 }

@@ -19,7 +19,7 @@ import (
 func putVerified(ctx context.Context, s storage.Store, key string, body []byte, opt storage.PutOptions) error {
 	for try := 1; ; try++ {
 		if _, err := s.Put(ctx, key, body, opt); err != nil {
-			return fmt.Errorf("put %s: %w", key, err)
+			return about("put", key, err)
 		}
 		got, err := fetch(ctx, s, key)
 		switch {
@@ -45,7 +45,7 @@ func putPack(ctx context.Context, s storage.Store, sum ID, body []byte, opt stor
 	key := packKey(sum)
 	for try := 1; ; try++ {
 		if _, err := s.Put(ctx, key, body, opt); err != nil {
-			return fmt.Errorf("put %s: %w", key, err)
+			return about("put", key, err)
 		}
 		err := checkPack(ctx, s, sum, int64(len(body)), whole)
 		if err == nil {

@@ -148,7 +148,7 @@ func TestUnreachable(t *testing.T) {
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	for name, c := range map[string]struct{ endpoint, want string }{
-		"refused":         {nobody, "no connection to " + nobody + ": dial tcp"},
+		"refused":         {nobody, "no connection to " + nobody + ": connect: connection refused"},
 		"unknown CA":      {secure.URL, "unknown authority: set AWS_CA_BUNDLE"},
 		"TLS on a plain":  {strings.Replace(testbed.S3(t).Endpoint(), "http:", "https:", 1), "no connection to https://"},
 		"no such host":    {"http://store.invalid", "no connection to http://store.invalid"},

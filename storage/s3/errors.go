@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -145,8 +146,16 @@ func (s *Store) connection(err error) error {
 		return fmt.Errorf("the certificate of %s is for another host", s.server)
 	}
 	text := ""
+	var dns *net.DNSError
+	var op *net.OpError
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		text = ": " + oneLine(u.Err.Error())
+	}
+	switch {
+	case errors.As(err, &dns):
+		text = ": its name can't be resolved: " + dns.Err
+	case errors.As(err, &op) && op.Op == "dial":
+		text = ": " + op.Err.Error() // the address was said
 	}
 	if t := (interface{ Timeout() bool })(nil); errors.As(err, &t) && t.Timeout() {
 		return fmt.Errorf("no answer from %s for %s%s", s.server, s.config.Timeout, text)

@@ -66,6 +66,8 @@ type App struct {
 	conf  config.Homeserver
 	store config.Store
 	def   bool // the store is the default folder
+
+	warned map[string]bool // files of which was said that everybody can read them
 }
 
 // New reads the configuration file and decides what holds. It opens nothing.

@@ -98,6 +98,9 @@ func (a *App) identities(name string) ([]age.Identity, error) {
 	if _, err := os.Stat(job); err == nil || chosen {
 		files = append(files, job)
 	}
+	for _, f := range files {
+		a.warnOfReaders(f)
+	}
 	keys, err := archive.ReadIdentities(files...)
 	return keys, usage(err)
 }

@@ -13,6 +13,9 @@ import (
 // Database says how to reach the homeserver's database.
 func (a *App) Database() (*postgres.Config, error) {
 	d := a.conf.Database
+	if d.PasswordFile != "" {
+		a.warnOfReaders(d.PasswordFile)
+	}
 	if d.URL == "" && cmp.Or(os.Getenv("PGHOST"), os.Getenv("PGDATABASE"), os.Getenv("PGSERVICE"), os.Getenv("PGUSER")) == "" {
 		return nil, Usagef("no database: give --database URL, SYNAPSE_MAINT_DATABASE, PG* variables or a configuration file")
 	}

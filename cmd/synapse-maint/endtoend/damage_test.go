@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/synapse-maint/synapse-maint/internal/testbed"
 )
 
 // files are those of an archive below a folder.
@@ -20,6 +18,14 @@ func (w *world) files(folder string) (paths []string) {
 		return err
 	}))
 	return paths
+}
+
+// cut leaves half of a file.
+func (w *world) cut(path string) {
+	w.t.Helper()
+	text, err := os.ReadFile(path)
+	w.ok(err)
+	w.ok(os.WriteFile(path, text[:len(text)/2], 0o600))
 }
 
 // flip changes a bit in the middle of a file, or changes it back.
@@ -38,14 +44,7 @@ func TestAFlippedBitIsFoundAndNeverRestored(t *testing.T) {
 		name := map[bool]string{false: "plain", true: "encrypted"}[encrypted]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := emptyWorld(t, testbed.Postgres(t))
-			w.useDatabase(tinyDatabase(t, w.pg))
-			if encrypted {
-				w.encrypt()
-			} else {
-				w.done("init")
-			}
-			w.done("backup")
+			w := tinyArchive(t, encrypted)
 			id := w.points()[0]
 			for _, kind := range []string{"packs", "index", "points"} {
 				for _, path := range w.files(kind) {

@@ -55,6 +55,22 @@ func TestABackupToABucketKilledAfterAnyPutLeavesNoBrokenPoint(t *testing.T) {
 	w.newestRestores()
 }
 
+// The same at random instants of it.
+func TestABackupToABucketKilledAtRandomLeavesNoBrokenPoint(t *testing.T) {
+	t.Parallel()
+	w, _, _ := bucketWorld(t)
+	w.killAtRandom(w.backupVictim())
+	w.done("verify", "--read-data", "--identity", w.key)
+	w.newestRestores()
+}
+
+func TestARestoreFromABucketKilledAtRandomHurtsNothingAndGoesOn(t *testing.T) {
+	t.Parallel()
+	w, _, _ := bucketWorld(t)
+	k := newRestoreKills(w, "swap")
+	k.killAtRandom(k.victim())
+}
+
 func TestARestoreFromABucketKilledAfterAnyGetGoesOn(t *testing.T) {
 	t.Parallel()
 	w, proxy, _ := bucketWorld(t)

@@ -80,14 +80,14 @@ func TestStatusIsNeverSuccessAfterAFailedPut(t *testing.T) {
 		fault testbed.Fault
 		texts []string
 	}{
-		"no right to put packs":      {denied("PUT", "/packs/"), []string{"put packs/", "s3:PutObject"}},
-		"no right to put indexes":    {denied("PUT", "/index/"), []string{"put index/", "s3:PutObject"}},
-		"no right to put points":     {denied("PUT", "/points/"), []string{"put points/", "s3:PutObject"}},
+		"no right to put packs":      {denied("PUT", "/packs/"), []string{"put s3://", "/packs/", "s3:PutObject"}},
+		"no right to put indexes":    {denied("PUT", "/index/"), []string{"put s3://", "/index/", "s3:PutObject"}},
+		"no right to put points":     {denied("PUT", "/points/"), []string{"put s3://", "/points/", "s3:PutObject"}},
 		"no right to get":            {denied("GET", ""), []string{"archive.json", "s3:GetObject"}},
 		"no right to list":           {denied("LIST", ""), []string{"s3:ListBucket"}},
 		"the token expires half-way": {expired("PUT", 3), []string{"credentials have expired: renew them"}},
-		"packs arrive wrong":         {testbed.Fault{Op: "PUT", Path: "/packs/", CorruptRequest: true}, []string{"put packs/"}},
-		"the manifest arrives wrong": {testbed.Fault{Op: "PUT", Path: "/points/", CorruptRequest: true}, []string{"put points/"}},
+		"packs arrive wrong":         {testbed.Fault{Op: "PUT", Path: "/packs/", CorruptRequest: true}, []string{"put s3://", "/packs/"}},
+		"the manifest arrives wrong": {testbed.Fault{Op: "PUT", Path: "/points/", CorruptRequest: true}, []string{"put s3://", "/points/"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,6 +130,24 @@ func TestAFailedFetchIsNeverRestoreComplete(t *testing.T) {
 	}
 }
 
+// A backup needs no right to delete, and where it would have used it, it says
+// what it left: a manifest that does not come back as it was put must not stay.
+func TestABackupThatMayNotDeleteLosesNothing(t *testing.T) {
+	t.Parallel()
+	w, proxy, _ := bucketWorld(t)
+	want := w.fingerprint(w.name)
+	proxy.Inject(denied("DELETE", ""))
+	w.done("backup")
+	proxy.Inject(testbed.Fault{Op: "GET", Path: "/points/", Skip: 1, CorruptResponse: true})
+	t.Log(w.fails(exitFailed, []string{"damaged", "s3:DeleteObject"}, "backup"))
+	proxy.Reset()
+	w.done("backup")
+	w.done("verify", "--read-data", "--identity", w.key)
+	if got := w.restored("latest"); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+}
+
 // What can't work at all is said by every command, in words that help.
 func TestAnUnusableStoreIsNamed(t *testing.T) {
 	t.Parallel()
@@ -139,19 +157,25 @@ func TestAnUnusableStoreIsNamed(t *testing.T) {
 		env   []string
 		texts []string
 	}{
-		"missing bucket": {[]string{"SYNAPSE_MAINT_STORE=" + proxy.StoreURL("no-such-bucket")}, []string{"no such bucket", "no-such-bucket"}},
-		"missing folder": {[]string{"SYNAPSE_MAINT_STORE=file://" + w.dir + "/none"}, []string{"no such bucket or folder", w.dir + "/none"}},
-		"wrong secret":   {[]string{"AWS_SECRET_ACCESS_KEY=wrong-secret-of-a-test"}, []string{"secret access key is wrong", "AWS_SECRET_ACCESS_KEY"}},
-		"unknown key":    {[]string{"AWS_ACCESS_KEY_ID=unknown"}, []string{"access key ID is unknown"}},
-		"nobody listens": {[]string{"SYNAPSE_MAINT_STORE=s3://" + bucket + "?endpoint=http%3A%2F%2F127.0.0.1%3A1&region=us-east-1&path_style=true"}, []string{"127.0.0.1:1", "refused"}},
-		"a reader":       {s3.LimitedUser(t, bucket, "s3:GetObject", "s3:ListBucket"), []string{"s3:PutObject"}},
+		"missing bucket":   {[]string{"SYNAPSE_MAINT_STORE=" + proxy.StoreURL("no-such-bucket")}, []string{"no such bucket", "no-such-bucket"}},
+		"missing folder":   {[]string{"SYNAPSE_MAINT_STORE=file://" + w.dir + "/none"}, []string{"no such bucket or folder", w.dir + "/none"}},
+		"wrong secret":     {[]string{"AWS_SECRET_ACCESS_KEY=wrong-secret-of-a-test"}, []string{"secret access key is wrong", "AWS_SECRET_ACCESS_KEY"}},
+		"unknown key":      {[]string{"AWS_ACCESS_KEY_ID=unknown"}, []string{"access key ID is unknown"}},
+		"nobody listens":   {[]string{"SYNAPSE_MAINT_STORE=s3://" + bucket + "?endpoint=http%3A%2F%2F127.0.0.1%3A1&region=us-east-1&path_style=true"}, []string{"127.0.0.1:1", "refused"}},
+		"the clock is off": {nil, []string{"this machine's clock is off", "set it right"}},
+		"a reader":         {s3.LimitedUser(t, bucket, "s3:GetObject", "s3:ListBucket"), []string{"s3:PutObject"}},
 	} {
+		proxy.Reset()
+		if name == "the clock is off" { // as a server says that is right
+			proxy.Inject(testbed.Fault{Status: http.StatusForbidden, Code: "RequestTimeTooSkewed"})
+		}
 		said := w.with(c.env...).fails(exitFailed, c.texts, "backup")
 		t.Log(name + ": " + said)
 		if strings.Contains(said, "wrong-secret-of-a-test") {
 			t.Error("the secret is in the error")
 		}
 	}
+	proxy.Reset()
 	// Least privilege: what can neither read data's key nor delete takes a point.
 	w.with(s3.LimitedUser(t, bucket, "s3:GetObject", "s3:PutObject", "s3:ListBucket")...).done("backup")
 }

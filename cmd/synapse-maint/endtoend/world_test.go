@@ -109,11 +109,17 @@ SELECT setval('events_stream_seq', 5000);
 `
 
 // tinyWorld is like newWorld, with fewer tables.
-func tinyWorld(t *testing.T) *world {
+func tinyWorld(t *testing.T) *world { return tinyWorldOf(t, false) }
+
+func tinyWorldOf(t *testing.T, encrypted bool) *world {
 	t.Helper()
 	w := emptyWorld(t, testbed.Postgres(t))
 	w.useDatabase(tinyDatabase(t, w.pg))
-	w.done("init")
+	if encrypted {
+		w.encrypt()
+	} else {
+		w.done("init")
+	}
 	return w
 }
 
