@@ -146,7 +146,9 @@ func (a *App) override() {
 		value *string
 		flag  string
 	}{
-		{&a.conf.Store, a.opt.Store}, {&a.conf.PgBinDir, a.opt.PgBinDir}, {&a.conf.JobIdentity, a.opt.JobIdentity},
+		{&a.conf.Store, a.opt.Store},
+		{&a.conf.PgBinDir, a.opt.PgBinDir},
+		{&a.conf.JobIdentity, a.opt.JobIdentity},
 		{&a.conf.MetricsDir, a.opt.Metrics},
 	} {
 		if s.flag != "" {
