@@ -11,7 +11,6 @@ package prune
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -226,8 +225,8 @@ func (j *Job) remove(ctx context.Context, run *jobs.Run) (any, error) {
 	if len(report.Locked) > 0 {
 		j.opt.Log.InfoContext(ctx, "object lock keeps what was to go", "objects", len(report.Locked))
 	}
-	if len(drop) > 0 && len(report.Dropped) == 0 && len(report.Locked) >= len(drop) {
-		return report, errors.Join(jobs.ErrIncomplete, fmt.Errorf("the store let none of %d points be deleted: they are locked, or the right to delete is missing", len(drop)))
+	if len(report.Locked) > 0 && len(report.Dropped) == 0 && report.Deleted == 0 {
+		return report, fmt.Errorf("%w: the store let nothing be deleted (%s, …): it is locked, or the right to delete is missing", jobs.ErrIncomplete, report.Locked[0])
 	}
 	return report, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -25,6 +26,7 @@ type verbatim struct {
 	listed   map[ID]int64   // packs in to, in the index or not
 	pages    map[ID]packSet // what the entries of a page of a listing need
 	needs    []packSet      // by point
+	began    time.Time
 	report   CopyReport
 
 	mu    sync.Mutex
@@ -39,7 +41,7 @@ type packSet map[uint32]struct{}
 func newVerbatim(from, to *Archive, points []CopiedPoint, o CopyOptions) *verbatim {
 	return &verbatim{
 		from: from, to: to, opt: o, target: newIndex(), pages: map[ID]packSet{}, bad: map[uint32]error{},
-		report: CopyReport{Points: points},
+		report: CopyReport{Points: points}, began: time.Now(),
 	}
 }
 
@@ -192,8 +194,8 @@ func (c *verbatim) pick(id ID, need packSet) error {
 // a copy that was killed has left it.
 func (c *verbatim) there(pack uint32) bool {
 	info := c.reader.index.packs[pack]
-	if n, ok := c.target.byPack[info.sum]; ok && c.target.packs[n].state != packThere {
-		return false
+	if n, ok := c.target.byPack[info.sum]; ok && c.target.packs[n].state != packThere || c.target.marked[info.sum] {
+		return false // what is marked is put again, so that a prune leaves it
 	}
 	size, ok := c.listed[info.sum]
 	return ok && size == info.size
@@ -286,8 +288,9 @@ func (c *verbatim) indexes(ctx context.Context, all packSet) error {
 	want := map[ID]bool{}
 	for p := range all {
 		info := c.reader.index.packs[p]
+		// One that was put again may have been taken out of the index meanwhile.
 		_, named := c.target.byPack[info.sum]
-		if c.bad[p] == nil && !named {
+		if c.bad[p] == nil && (!named || !c.there(p)) {
 			want[info.sum] = true
 		}
 	}
@@ -334,6 +337,9 @@ func (c *verbatim) points(ctx context.Context) error {
 		if p.Err != nil {
 			p.Err = fmt.Errorf("recovery point %s: %w", p.ID, p.Err)
 			continue
+		}
+		if err := inTime(c.began); err != nil {
+			return fmt.Errorf("copy %s: %w", p.ID, err)
 		}
 		if err := c.point(ctx, p); err != nil {
 			return err

@@ -19,6 +19,7 @@ type index struct {
 	more   map[ID][]place // further places of blobs that several packs hold: rare
 	broken []error        // index objects that can't be read, each wrapping ErrCorrupt
 	files  []string       // keys of those that were read
+	marked map[ID]bool    // packs that tombstones name, in the index or not
 }
 
 // packInfo is a pack, as an index object tells.

@@ -108,7 +108,16 @@ func (a *Archive) dropDamaged(ctx context.Context, key string) error {
 func (a *Archive) checkAge() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if d := time.Since(a.opened); !a.opened.IsZero() && d > pruneGrace {
+	return inTime(a.opened)
+}
+
+// inTime is checkAge for a run that began then; zero is one that counts on
+// nothing. A machine that slept knows it by the clock on the wall alone.
+func inTime(began time.Time) error {
+	if began.IsZero() {
+		return nil
+	}
+	if d := max(time.Since(began), time.Since(began.Round(0))); d > pruneGrace {
 		return fmt.Errorf("it took %s, and what it found when it began is sure to be there for %s only: run it again, what it stored is not sent again",
 			d.Round(time.Minute), pruneGrace)
 	}

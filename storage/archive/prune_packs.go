@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/synapse-maint/synapse-maint/storage"
@@ -103,6 +105,13 @@ func (p *pruning) sweep(ctx context.Context) error {
 		}
 	}
 	for _, d := range packs {
+		again, err := p.putAgain(ctx, d.Pack)
+		if err != nil {
+			return err
+		}
+		if again {
+			continue
+		}
 		deleted, err := p.remove(ctx, packKey(d.Pack))
 		if err != nil {
 			return err
@@ -125,6 +134,19 @@ func (p *pruning) sweep(ctx context.Context) error {
 		return slices.ContainsFunc(settled, func(s tombstone) bool { return s.key == t.key })
 	})
 	return nil
+}
+
+// putAgain says whether somebody has put a pack anew since it was listed: a run
+// that is under way counts on it. A prune with many packs takes a while.
+func (p *pruning) putAgain(ctx context.Context, sum ID) (bool, error) {
+	o, err := p.a.store.Stat(ctx, packKey(sum))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at %s once more: %w", packKey(sum), err)
+	}
+	return o.Modified.After(p.objects[sum].Modified), nil
 }
 
 // mark marks what is unused now, after it has stored anew what little is needed

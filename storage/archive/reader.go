@@ -45,7 +45,7 @@ func (a *Archive) Reader(ctx context.Context, o ReaderOptions) (*Reader, error) 
 
 // reading is a reader by an index.
 func (a *Archive) reading(x *index) *Reader {
-	return &Reader{a: a, index: x, room: newRoom(readRoom)}
+	return &Reader{a: a, index: x, room: newRoom(readRoom, readShare)}
 }
 
 // Blob returns a blob's plain bytes, which its ID vouches for. [ErrCorrupt]

@@ -12,6 +12,10 @@ import (
 const (
 	// readRoom is how many bytes all calls of [Reader.Blobs] hold together.
 	readRoom = 80 << 20
+	// readShare is what one of them gets at most, though it holds more: of
+	// blobs of 32 MiB, which only other programs write, one goes on at a time,
+	// and the pages of a listing can be read besides.
+	readShare = 48 << 20
 	// spareRoom is how many bytes of buffers wait for their next use.
 	spareRoom = 24 << 20
 )
@@ -19,9 +23,9 @@ const (
 // room is memory that is shared: the right to hold so many bytes, and buffers
 // that were used before. Whoever claims gets all it needs at once and claims no
 // more until it has given everything back, so that nobody waits for somebody
-// who waits; and what is larger than the room gets all of it, and goes on alone.
+// who waits.
 type room struct {
-	size  int64
+	share int64
 	right *semaphore.Weighted
 
 	mu    sync.Mutex
@@ -29,14 +33,14 @@ type room struct {
 	kept  int64    // bytes of spare
 }
 
-func newRoom(size int64) *room {
-	return &room{size: size, right: semaphore.NewWeighted(size)}
+func newRoom(size, share int64) *room {
+	return &room{share: share, right: semaphore.NewWeighted(size)}
 }
 
-// claim waits for n bytes, in the order of the calls. It returns how many to
-// release.
+// claim waits for n bytes, or a share, in the order of the calls. It returns how
+// many to release.
 func (m *room) claim(ctx context.Context, n int64) (int64, error) {
-	n = min(n, m.size)
+	n = min(n, m.share)
 	if m.right.Acquire(ctx, n) != nil {
 		return 0, context.Cause(ctx)
 	}
@@ -44,7 +48,7 @@ func (m *room) claim(ctx context.Context, n int64) (int64, error) {
 }
 
 // try claims n bytes if nobody has to wait for that.
-func (m *room) try(n int64) bool { return n <= m.size && m.right.TryAcquire(n) }
+func (m *room) try(n int64) bool { return n <= m.share && m.right.TryAcquire(n) }
 
 func (m *room) release(n int64) { m.right.Release(n) }
 

@@ -19,8 +19,8 @@ const (
 // [Reader.Blob] returns it, the rest is still yielded: the caller decides
 // whether to go on.
 //
-// All calls of a reader together hold at most 80 MiB, or the one blob that
-// takes more: a call waits, before its first blob, until there is room for its
+// All calls of a reader together hold at most 80 MiB (128 MiB where blobs have
+// 32 MiB): a call waits, before its first blob, until there is room for its
 // largest one, stored, decrypted and plain; the first that asked is the first
 // to begin. So a caller that needs one call to end before another goes on has
 // to begin them in that order.

@@ -132,8 +132,10 @@ func (a *Archive) readTombstone(ctx context.Context, key, sum string) (tombstone
 // counts on them. One that is gone is no damage: the index object that names it
 // is under object lock still.
 func (x *index) doom(all []tombstone) {
+	x.marked = map[ID]bool{}
 	for _, t := range all {
 		for _, p := range t.packs {
+			x.marked[p.Pack] = true
 			n, ok := x.byPack[p.Pack]
 			switch {
 			case ok && x.packs[n].state == packThere:
