@@ -59,7 +59,9 @@ func TestABackupToABucketKilledAfterAnyPutLeavesNoBrokenPoint(t *testing.T) {
 func TestABackupToABucketKilledAtRandomLeavesNoBrokenPoint(t *testing.T) {
 	t.Parallel()
 	w, _, _ := bucketWorld(t)
-	w.killAtRandom(w.backupVictim())
+	v := w.backupVictim()
+	v.few = true
+	w.killAtRandom(v)
 	w.done("verify", "--read-data", "--identity", w.key)
 	w.newestRestores()
 }
@@ -68,7 +70,9 @@ func TestARestoreFromABucketKilledAtRandomHurtsNothingAndGoesOn(t *testing.T) {
 	t.Parallel()
 	w, _, _ := bucketWorld(t)
 	k := newRestoreKills(w, "swap")
-	k.killAtRandom(k.victim())
+	v := k.victim()
+	v.few = true
+	k.killAtRandom(v)
 }
 
 func TestARestoreFromABucketKilledAfterAnyGetGoesOn(t *testing.T) {

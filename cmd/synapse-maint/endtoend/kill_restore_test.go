@@ -139,7 +139,7 @@ func newRestoreKills(w *world, mode string) *restoreKills {
 	return k
 }
 
-func (k *restoreKills) victim() victim { return victim{k.args, k.prepare, k.after} }
+func (k *restoreKills) victim() victim { return victim{args: k.args, prepare: k.prepare, after: k.after} }
 
 var modes = [...]string{"swap", "in-place", "beside"}
 
