@@ -139,7 +139,9 @@ func newRestoreKills(w *world, mode string) *restoreKills {
 	return k
 }
 
-func (k *restoreKills) victim() victim { return victim{args: k.args, prepare: k.prepare, after: k.after} }
+func (k *restoreKills) victim() victim {
+	return victim{args: k.args, prepare: k.prepare, after: k.after}
+}
 
 var modes = [...]string{"swap", "in-place", "beside"}
 
