@@ -232,10 +232,10 @@ func TestEmptiedDatabaseIsNoticed(t *testing.T) {
 		rows []int
 		want string
 	}{
-		{"all rows gone", []int{0, 0}, "had 5003 rows"},
-		{"most rows gone", []int{1200, 3}, "has 1203 now"},
-		{"one table emptied", []int{0, 4000}, "public.table0 (5000 rows)"},
-		{"a table dropped", []int{}, "had 5003 rows"},
+		{"all rows gone", []int{0, 0}, "had 5,003 rows"},
+		{"most rows gone", []int{1200, 3}, "has 1,203 now"},
+		{"one table emptied", []int{0, 4000}, "public.table0 (5,000 rows)"},
+		{"a table dropped", []int{}, "had 5,003 rows"},
 		{"some rows less", []int{4900, 0}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
