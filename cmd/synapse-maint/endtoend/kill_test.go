@@ -157,8 +157,8 @@ type victim struct {
 	args    []string
 	prepare func()                        // before each time
 	after   func(where string, died bool) // looks at what the death left, and mends it
-	// few kills a third as often: where a folder has been tried at every instant,
-	// and it is the store that is another one.
+	// few kills a third as often: where another test tries every instant of the
+	// same, and only the store or the mode is another one.
 	few bool
 }
 
