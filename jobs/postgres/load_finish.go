@@ -1,11 +1,8 @@
 package postgres
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -154,40 +151,4 @@ func splitList(value string) []string {
 	}
 	flush()
 	return items
-}
-
-// buildMemory is maintenance_work_mem for one session, in kB. The server's own
-// setting is kept where it is higher. On a server of this machine each session
-// gets a share of the memory that is free; of another machine nothing is known,
-// so it stays modest.
-func (l *load) buildMemory(ctx context.Context) int64 {
-	const mb = 1024
-	kb := int64(128 * mb)
-	if l.s.local() {
-		if free := memoryAvailable(); free > 0 {
-			kb = min(max(free/int64(4*l.q.Jobs), 64*mb), 1024*mb)
-		}
-	}
-	var own int64
-	if err := l.lead.QueryRow(ctx, "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'").Scan(&own); err == nil {
-		kb = max(kb, own)
-	}
-	return kb
-}
-
-// memoryAvailable is MemAvailable of /proc/meminfo, in kB; 0 where it is not
-// known.
-func memoryAvailable() int64 {
-	f, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	defer f.Close() //nolint:errcheck // read only
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if fields := strings.Fields(s.Text()); len(fields) > 1 && fields[0] == "MemAvailable:" {
-			kb, _ := strconv.ParseInt(fields[1], 10, 64)
-			return kb
-		}
-	}
-	return 0
 }

@@ -165,11 +165,16 @@ func (q *queue) begin(t *tableWork, workers int) piece {
 }
 
 // helpers is how many of the server's parallel workers a build may use that was
-// just begun: all other cores, where the work that is left would keep them busy
-// for less than half of it, and none otherwise.
+// just begun: all other cores, where the work that is left for them would keep
+// them busy for less than half of it, and none otherwise. What waits for the
+// build is no work for them.
 func (q *queue) helpers(t *tableWork, workers int) int {
 	var others int64
 	for _, o := range q.tables {
+		if o == t && t.alone {
+			others += t.bytes
+			continue
+		}
 		others += o.weight() + int64(o.building)*o.bytes
 		for range o.copying {
 			others += o.bytes / int64(len(o.Parts))

@@ -71,6 +71,30 @@ func TestQueueLetsABuildUseIdleCoresOnly(t *testing.T) {
 	if p := take(t, lone, 4); p.helpers != 3 {
 		t.Errorf("%d helpers for the only build of 4 workers", p.helpers)
 	}
+	chain := newQueue([]*tableWork{full(workOn("t", 0, build{name: "pk", alone: true}, build{name: "a"}))})
+	if p := take(t, chain, 2); p.helpers != 1 {
+		t.Errorf("%d helpers while all other work waits for this build", p.helpers)
+	}
+}
+
+func TestBuildMemoryIsSmallUnlessTheTableIsVeryLarge(t *testing.T) {
+	t.Parallel()
+	const mb, gb = int64(1) << 20, int64(1) << 30
+	for _, c := range []struct {
+		name       string
+		bytes, own int64 // own and want in kB
+		want       int64
+	}{
+		{"a small table", 100 * mb, 64 << 10, 64 << 10},
+		{"a server that gives more is not followed", 100 * mb, 2 << 20, 64 << 10},
+		{"a server that gives less is", 100 * mb, 16 << 10, 16 << 10},
+		{"100 GB are merged at one go", 100 * gb, 64 << 10, 166380},
+		{"never more than 1 GB", 10000 * gb, 64 << 10, 1 << 20},
+	} {
+		if got := buildMemory(c.bytes, c.own); got != c.want {
+			t.Errorf("%s: %d kB, want %d", c.name, got, c.want)
+		}
+	}
 }
 
 func TestQueueEndsWhenAllIsBegunOrStopped(t *testing.T) {
