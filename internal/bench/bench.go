@@ -31,8 +31,8 @@ type bench struct {
 // is from its aim.
 type row struct {
 	what, against string
-	got, aim      float64
-	unit          string // empty for a ratio
+	got, aim      float64 // an aim of 0 is none
+	unit          string  // empty for a ratio
 	detail        string
 }
 

@@ -22,7 +22,11 @@ func (b *bench) report(took time.Duration) string {
 		b.scale, b.rounds, cpuModel(), runtime.NumCPU(), b.pg.Major(), runtime.Version(), time.Now().UTC().Format(time.DateOnly))
 	s.WriteString("| what | against | aim | measured | |\n|---|---|---|---|---|\n")
 	for _, r := range b.rows {
-		fmt.Fprintf(&s, "| %s | %s | ≤ %g%s | **%.2f**%s | %s |\n", r.what, r.against, r.aim, unit(r.unit), r.got, unit(r.unit), r.detail)
+		aim := "–"
+		if r.aim > 0 {
+			aim = fmt.Sprintf("≤ %g%s", r.aim, unit(r.unit))
+		}
+		fmt.Fprintf(&s, "| %s | %s | %s | **%.2f**%s | %s |\n", r.what, r.against, aim, r.got, unit(r.unit), r.detail)
 	}
 	for _, n := range b.notes {
 		s.WriteString("\n" + n)

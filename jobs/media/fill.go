@@ -65,6 +65,9 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 	if err := g.check(ctx); err != nil {
 		return g.note, g.explain(ctx, err)
 	}
+	if err := g.sync(); err != nil {
+		return g.note, g.explain(ctx, err)
+	}
 	return g.note, g.verdict()
 }
 
@@ -74,6 +77,15 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 func (g *filling) write(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	runs := make(chan run)
+	due := make(chan struct{}, 1)
+	group.Go(func() error {
+		for range due {
+			if err := g.sync(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	for range g.opt.Jobs {
 		group.Go(func() error {
 			w := &writer{filling: g}
@@ -87,27 +99,34 @@ func (g *filling) write(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error {
+		defer close(due)
 		defer close(runs)
 		batch := &gathered{reader: g.opt.Reader}
 		err := g.each(ctx, g.place.tree, &g.tally, func(d *difference) error {
 			if err := g.one(d, batch); err != nil {
 				return err
 			}
-			if batch.full() {
-				return batch.send(ctx, runs)
+			if !batch.full() {
+				return nil
 			}
-			return nil
+			select {
+			case due <- struct{}{}:
+			default: // it is still at it
+			}
+			return batch.send(ctx, runs)
 		})
 		if err != nil {
 			return err
 		}
 		return batch.send(ctx, runs)
 	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return unix.Syncfs(g.place.fd) // once, not for each file
+	return group.Wait()
 }
+
+// sync returns when what was written survives a loss of power. It is done of
+// everything at once, not of each file, and now and then while more is written,
+// so that little is left for the end.
+func (g *filling) sync() error { return unix.Syncfs(g.place.fd) }
 
 // one does what a difference takes, or puts it aside.
 func (g *filling) one(d *difference, batch *gathered) error {

@@ -8,7 +8,7 @@ import (
 
 const (
 	// batchBytes bounds what Blobs fetches in one request.
-	batchBytes = 4 << 20
+	batchBytes = 8 << 20
 	// batchGap is what it reads and throws away to save a request.
 	batchGap = 64 << 10
 )
