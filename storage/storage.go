@@ -53,6 +53,9 @@ type PutOptions struct {
 	IfAbsent    bool      // only if no such key exists, else fs.ErrExist
 	IfMatch     string    // only if the object's Tag is this one, else ErrChanged
 	RetainUntil time.Time // object lock: undeletable until then; zero for none. Stores without it refuse
+	// SHA256 of the body in hex, of a caller that has it at hand: then a store
+	// that sends it along need not read the body for it. Empty: not known.
+	SHA256 string
 }
 
 // Store keeps objects. Implementations are safe for concurrent use and retry

@@ -74,7 +74,7 @@ func TestIndexPrefersGoodPacks(t *testing.T) {
 func TestIndexRoundTrip(t *testing.T) {
 	t.Parallel()
 	packs := []packRecord{testPack(1, 0, 3), testPack(2, 10, 1)}
-	plain, err := marshalIndex(packs)
+	plain, err := marshalIndex(packs, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestIndexRoundTrip(t *testing.T) {
 
 func TestIndexRefusesNonsense(t *testing.T) {
 	t.Parallel()
-	good, _ := marshalIndex([]packRecord{testPack(1, 0, 2)})
+	good, _ := marshalIndex([]packRecord{testPack(1, 0, 2)}, "")
 	for name, c := range map[string]struct {
 		text string
 		want error
@@ -119,7 +119,7 @@ func TestIndexRefusesNonsense(t *testing.T) {
 }
 
 func FuzzParseIndex(f *testing.F) {
-	good, _ := marshalIndex([]packRecord{testPack(1, 0, 2), testPack(2, 5, 0)})
+	good, _ := marshalIndex([]packRecord{testPack(1, 0, 2), testPack(2, 5, 0)}, "")
 	f.Add(good)
 	f.Add([]byte(`{"format":1,"kind":"index"}` + "\n" + `{"pack":"00","size":1,"blobs":[]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -136,7 +136,7 @@ func FuzzParseIndex(f *testing.F) {
 				}
 			}
 		}
-		again, err := marshalIndex(packs)
+		again, err := marshalIndex(packs, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,13 +51,17 @@ type blobRecord struct {
 type indexHeader struct {
 	Format int    `json:"format"`
 	Kind   string `json:"kind"`
+	// Nonce gives no two objects one name: a prune that replaces the objects it
+	// has read must not delete one that a backup writes meanwhile, of the same
+	// packs and in the same second as one of those.
+	Nonce string `json:"nonce,omitempty"`
 }
 
 // marshalIndex makes the plain bytes of an index object.
-func marshalIndex(packs []packRecord) ([]byte, error) {
+func marshalIndex(packs []packRecord, nonce string) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	if err := enc.Encode(indexHeader{formatVersion, "index"}); err != nil {
+	if err := enc.Encode(indexHeader{formatVersion, "index", nonce}); err != nil {
 		return nil, err
 	}
 	for i := range packs {
@@ -112,9 +116,23 @@ func parsePack(line []byte) (packRecord, error) {
 	return p, nil
 }
 
-// loadIndex reads all index objects. Those that are damaged are left out and
-// kept in the index's broken; other errors are returned.
-func (a *Archive) loadIndex(ctx context.Context) (*index, error) {
+// listIndex lists the index objects, by the sums in their keys.
+func (a *Archive) listIndex(ctx context.Context) (map[string]string, error) {
+	sums := map[string]string{}
+	for o, err := range a.store.List(ctx, indexPrefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list the index: %w", err)
+		}
+		if sum, ok := keySum(o.Key, indexPrefix); ok {
+			sums[o.Key] = sum
+		}
+	}
+	return sums, nil
+}
+
+// loadIndex reads index objects. Those that are damaged are left out and kept in
+// the index's broken; other errors are returned.
+func (a *Archive) loadIndex(ctx context.Context, sums map[string]string) (*index, error) {
 	if a.keyring.locked != nil {
 		return nil, a.keyring.locked
 	}
@@ -122,16 +140,9 @@ func (a *Archive) loadIndex(ctx context.Context) (*index, error) {
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
-	for o, err := range a.store.List(ctx, indexPrefix) {
-		if err != nil {
-			return nil, errors.Join(g.Wait(), fmt.Errorf("list the index: %w", err))
-		}
-		sum, ok := keySum(o.Key, indexPrefix)
-		if !ok {
-			continue
-		}
+	for key, sum := range sums {
 		g.Go(func() error {
-			packs, err := a.readIndex(ctx, o.Key, sum)
+			packs, err := a.readIndex(ctx, key, sum)
 			mu.Lock()
 			defer mu.Unlock()
 			if errors.Is(err, ErrCorrupt) {
@@ -141,9 +152,9 @@ func (a *Archive) loadIndex(ctx context.Context) (*index, error) {
 			if err != nil {
 				return err
 			}
-			x.files = append(x.files, o.Key)
+			x.files = append(x.files, key)
 			for i := range packs {
-				x.addPack(&packs[i], o.Key)
+				x.addPack(&packs[i], key)
 			}
 			return nil
 		})
@@ -185,6 +196,30 @@ func (a *Archive) listPacks(ctx context.Context) (map[ID]int64, error) {
 		}
 	}
 	return packs, nil
+}
+
+// stillThere lists the packs once more. One that was there when the run began
+// and is gone was deleted by somebody whose clock is wrong, or by hand, and the
+// run may count on it. A store may list late what this run has put.
+func (a *Archive) stillThere(ctx context.Context, x *index) error {
+	listed, err := a.listPacks(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range x.packs {
+		p := &x.packs[i]
+		if _, ok := listed[p.sum]; ok || p.state != packThere {
+			continue
+		}
+		key := packKey(p.sum)
+		switch _, err := a.store.Stat(ctx, key); {
+		case errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("%s was there when this run began and is gone: look at the clocks of the machines that prune, and run it again", key)
+		case err != nil:
+			return fmt.Errorf("look at %s: %w", key, err)
+		}
+	}
+	return nil
 }
 
 // packSum undoes packKey.

@@ -8,13 +8,15 @@ import (
 	"iter"
 )
 
-// BlobSource yields blobs in order. A [Reader] and a [Writer] are ones.
+// BlobSource yields blobs in order, and says in which order they lie together.
+// A [Reader] and a [Writer] are ones.
 type BlobSource interface {
 	Blobs(ctx context.Context, ids []ID) iter.Seq2[[]byte, error]
+	Near(ids []ID) []ID
 }
 
 // Entries yields what a media part lists, in the order of [ComparePaths]. It
-// holds the list of pages and a few pages. A page that is damaged is yielded as
+// holds the list of pages and 8 MiB of pages. A page that is damaged is yielded as
 // an error that says which paths it had, and those after it follow; every other
 // error is the last.
 func Entries(ctx context.Context, src BlobSource, m *Media) iter.Seq2[Entry, error] {
@@ -30,20 +32,58 @@ func EntriesUnder(ctx context.Context, src BlobSource, m *Media, path string) it
 			yield(Entry{}, err)
 			return
 		}
-		refs = pagesOf(refs, path)
-		ids := make([]ID, len(refs))
-		for i, r := range refs {
-			ids[i] = r.Page
-		}
-		i := 0
-		for text, err := range src.Blobs(ctx, ids) {
-			r := refs[i]
-			i++
-			if !yieldPage(text, err, r, path, yield) || ctx.Err() != nil {
-				return
+		for rest := pagesOf(refs, path); len(rest) > 0; {
+			var some []pageAt
+			some, rest = together(rest)
+			pages := readPages(ctx, src, some)
+			for _, r := range some {
+				if ctx.Err() != nil {
+					return
+				}
+				if p := pages[r.Page]; !yieldPage(p.text, p.err, r, path, yield) {
+					return
+				}
 			}
 		}
 	}
+}
+
+// heldBytes is how much of a listing is held, so that its pages are fetched
+// in the order in which they lie in packs: in that of the paths a page of last
+// night follows one of a year ago, and each would be a request.
+const heldBytes = 8 << 20
+
+// together cuts off the pages that are read together.
+func together(refs []pageAt) (some, rest []pageAt) {
+	n, size := 0, int64(0)
+	for n < len(refs) && (n == 0 || size+refs[n].Size <= heldBytes) {
+		size += refs[n].Size
+		n++
+	}
+	return refs[:n], refs[n:]
+}
+
+// pageRead is a page, or why there is none.
+type pageRead struct {
+	text []byte
+	err  error
+}
+
+func readPages(ctx context.Context, src BlobSource, refs []pageAt) map[ID]pageRead {
+	pages := make(map[ID]pageRead, len(refs))
+	ids := make([]ID, 0, len(refs))
+	for _, r := range refs {
+		if _, twice := pages[r.Page]; !twice {
+			pages[r.Page] = pageRead{}
+			ids = append(ids, r.Page)
+		}
+	}
+	ids, n := src.Near(ids), 0
+	for text, err := range src.Blobs(ctx, ids) {
+		pages[ids[n]] = pageRead{bytes.Clone(text), err}
+		n++
+	}
+	return pages
 }
 
 // pageAt is a pageRef as it is used.

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -172,7 +173,7 @@ func (a *Archive) putIndex(ctx context.Context, packs []packRecord, retain time.
 	if len(packs) == 0 {
 		return "", 0, nil
 	}
-	plain, err := marshalIndex(packs)
+	plain, err := marshalIndex(packs, rand.Text())
 	if err != nil {
 		return "", 0, fmt.Errorf("write the index: %w", err)
 	}
@@ -202,17 +203,9 @@ func (x *index) replacePack(p *packRecord) {
 // with what the last check found.
 func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 	var x *index
-	var listed map[ID]int64
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		x, err = a.loadIndex(gctx)
-		if err == nil && slices.ContainsFunc(x.broken, func(err error) bool { return errors.Is(err, errGone) }) {
-			x, err = a.loadIndex(gctx) // a prune has just replaced what was listed
-		}
-		return err
-	})
-	g.Go(func() (err error) {
-		listed, err = a.listPacks(gctx)
+		x, err = a.indexAndPacks(gctx)
 		return err
 	})
 	var last *checkRecord
@@ -231,10 +224,41 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 		}
 		return nil, fmt.Errorf("open the archive of %s: %w", a.conf.Homeserver, err)
 	}
-	x.compare(listed)
 	if last != nil {
 		x.suspect(last.suspects())
 	}
 	x.doom(marked)
 	return x, nil
+}
+
+// indexAndPacks reads the index, and marks what of it the store does not have.
+// It lists the packs after the index objects, never before: a run puts a pack
+// and then the index of it, and what it writes right now must not look as if it
+// were missing.
+func (a *Archive) indexAndPacks(ctx context.Context) (*index, error) {
+	for try := 1; ; try++ {
+		sums, err := a.listIndex(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var x *index
+		var packs map[ID]int64
+		g, gctx := errgroup.WithContext(ctx)
+		g.Go(func() (err error) {
+			x, err = a.loadIndex(gctx, sums)
+			return err
+		})
+		g.Go(func() (err error) {
+			packs, err = a.listPacks(gctx)
+			return err
+		})
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+		if try == 1 && slices.ContainsFunc(x.broken, func(err error) bool { return errors.Is(err, errGone) }) {
+			continue // a prune has just replaced what was listed
+		}
+		x.compare(packs)
+		return x, nil
+	}
 }

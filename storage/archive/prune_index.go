@@ -3,6 +3,9 @@ package archive
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 )
 
@@ -57,6 +60,20 @@ func (x *index) byOffset() [][]entry {
 	return all
 }
 
+// lost says whether a pack that no point needs is not in the store. A list is
+// not enough to say so: some stores list late.
+func (p *pruning) lost(ctx context.Context, pack int) (bool, error) {
+	info := p.x.packs[pack]
+	if _, there := p.objects[info.sum]; there || p.use.live[pack] > 0 {
+		return false, nil
+	}
+	_, err := p.a.store.Stat(ctx, packKey(info.sum))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look at %s: %w", packKey(info.sum), err)
+	}
+	return err != nil, nil
+}
+
 // rewriteIndex puts new index objects of all packs but those that are gone, and
 // deletes those that they replace: all says whether the store let it. Killed in
 // between, both are there, which say the same.
@@ -71,7 +88,13 @@ func (p *pruning) rewriteIndex(ctx context.Context, gone map[ID]bool) (all bool,
 	}
 	n := 0
 	for i, info := range p.x.packs {
-		if gone[info.sum] || (info.state == packMissing || info.state == packPruned) && p.use.live[i] == 0 {
+		if gone[info.sum] {
+			continue
+		}
+		if lost, err := p.lost(ctx, i); err != nil || lost {
+			if err != nil {
+				return false, err
+			}
 			continue
 		}
 		rec := packRecord{Pack: info.sum, Size: info.size}

@@ -93,12 +93,22 @@ func (p *pruning) unused() (none, sparse []doomedPack) {
 // a pack that a prune has deleted.
 func (p *pruning) sweep(ctx context.Context) error {
 	packs, settled := p.due()
+	rewrite := len(packs) > 0 || len(p.x.files) > mergeFrom && p.Retain == 0
+	if rewrite {
+		// The packs were listed before the index: what a backup has put in
+		// between, the new index has to name.
+		var err error
+		if p.objects, err = p.a.packObjects(ctx); err != nil {
+			return err
+		}
+		packs, settled = p.due()
+	}
 	gone := map[ID]bool{}
 	for _, d := range packs {
 		gone[d.Pack] = true
 	}
 	unnamed := !slices.ContainsFunc(p.x.packs, func(i packInfo) bool { return i.state == packPruned })
-	if len(packs) > 0 || len(p.x.files) > mergeFrom && p.Retain == 0 {
+	if rewrite {
 		var err error
 		if unnamed, err = p.rewriteIndex(ctx, gone); err != nil {
 			return err

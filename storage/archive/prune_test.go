@@ -23,7 +23,7 @@ func TestPruneModel(t *testing.T) {
 	for seed := range uint64(25) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			inYard(t, seed, func(t *testing.T, y *yard) {
+			inYardOf(t, seed, seed%5 == 4, func(t *testing.T, y *yard) {
 				var open []*draft
 				for step := range 40 {
 					y.step(&open, step)
@@ -46,7 +46,7 @@ func TestPruneModel(t *testing.T) {
 func (y *yard) step(open *[]*draft, step int) {
 	y.t.Helper()
 	killed := errors.New("killed")
-	switch y.rnd.IntN(7) {
+	switch y.rnd.IntN(8) {
 	case 0, 1:
 		y.backup()
 	case 2: // a backup is killed
@@ -66,12 +66,21 @@ func (y *yard) step(open *[]*draft, step int) {
 			*open = (*open)[1:]
 		}
 	case 5: // a prune is killed
-		_, err := y.prune(storetest.Faulty(y.store, storetest.FailNth(1+y.rnd.IntN(60), killed)), 0.4)
+		_, err := y.prune(storetest.Faulty(y.store, storetest.FailNth(1+y.rnd.IntN(120), killed)), 0.4)
 		if err != nil && !errors.Is(err, killed) {
 			y.t.Errorf("step %d: %v", step, err)
 		}
 	case 6:
 		_, err := y.prune(y.store, 0.3)
+		ok(y.t, err)
+	case 7: // a whole backup between two calls of a prune
+		nth := 1 + y.rnd.IntN(60)
+		_, err := y.prune(storetest.Faulty(y.store, func(c storetest.Call) storetest.Fault {
+			if c.N == nth {
+				return storetest.Fault{Hook: func(context.Context) { y.backup() }}
+			}
+			return storetest.Fault{}
+		}), 0.3)
 		ok(y.t, err)
 	}
 	later(time.Duration(y.rnd.IntN(20)) * time.Hour)
@@ -111,6 +120,43 @@ func TestPruneKeepsWhatABackupUnderWayFound(t *testing.T) {
 	})
 }
 
+// A backup begins and ends between two calls of a prune, whichever they are:
+// what it has put may be listed by the second, and not have been by the first.
+func TestABackupBetweenAnyTwoCallsOfAPruneIsWhole(t *testing.T) {
+	t.Parallel()
+	for nth, met := 1, true; met; nth++ {
+		met = false
+		inYard(t, 12, func(t *testing.T, y *yard) {
+			for range 6 {
+				y.backup()
+				later(5 * time.Hour)
+			}
+			_, err := y.prune(y.store, 0.6)
+			ok(t, err)
+			later(26 * time.Hour)
+			_, err = y.prune(storetest.Faulty(y.store, func(c storetest.Call) storetest.Fault {
+				if c.N != nth {
+					return storetest.Fault{}
+				}
+				met = true
+				return storetest.Fault{Hook: func(context.Context) { y.backup() }}
+			}), 0.4)
+			ok(t, err)
+			y.whole(fmt.Sprintf("a backup before call %d", nth))
+			for range 3 {
+				later(26 * time.Hour)
+				_, err = y.prune(y.store, 0)
+				ok(t, err)
+			}
+			y.whole(fmt.Sprintf("long after a backup before call %d", nth))
+			y.clean()
+		})
+		if !met && nth < 40 {
+			t.Errorf("a prune made %d calls: it had nothing to do", nth)
+		}
+	}
+}
+
 func TestPruneRefusesABackupThatTakesLongerThanTheGrace(t *testing.T) {
 	t.Parallel()
 	inYard(t, 2, func(t *testing.T, y *yard) {
@@ -120,6 +166,41 @@ func TestPruneRefusesABackupThatTakesLongerThanTheGrace(t *testing.T) {
 		if err := y.commit(d); err == nil || !strings.Contains(err.Error(), "run it again") {
 			t.Errorf("%v", err)
 		}
+	})
+}
+
+// A prune whose clock is wrong, or somebody's hand, deletes what a backup under
+// way has found: it says so, and the next stores that again.
+func TestACommitRefusesPacksThatWentDuringTheRun(t *testing.T) {
+	t.Parallel()
+	inYard(t, 10, func(t *testing.T, y *yard) {
+		y.backup()
+		d, err := y.begin(y.store)
+		ok(t, err)
+		for key := range keysOf(t, y.store) {
+			if strings.HasPrefix(key, "packs/") {
+				ok(t, y.store.Delete(t.Context(), key))
+				break
+			}
+		}
+		if err := y.commit(d); err == nil || !strings.Contains(err.Error(), "was there when this run began and is gone") {
+			t.Errorf("%v", err)
+		}
+		if n := len(y.points(y.store)); n != 1 {
+			t.Errorf("%d points", n)
+		}
+		y.backup()
+	})
+}
+
+// What a run itself has put may not be listed yet when it ends.
+func TestACommitTakesPacksThatAreListedLate(t *testing.T) {
+	t.Parallel()
+	inYard(t, 11, func(t *testing.T, y *yard) {
+		d, err := y.begin(lateStore{y.store, 30 * time.Minute})
+		ok(t, err)
+		ok(t, y.commit(d))
+		y.whole("listed late")
 	})
 }
 

@@ -43,6 +43,7 @@ func putVerified(ctx context.Context, s storage.Store, key string, body []byte, 
 // reading it in full. It is repeated once, as in putVerified.
 func putPack(ctx context.Context, s storage.Store, sum ID, body []byte, opt storage.PutOptions, whole bool) error {
 	key := packKey(sum)
+	opt.SHA256 = sum.String()
 	for try := 1; ; try++ {
 		if _, err := s.Put(ctx, key, body, opt); err != nil {
 			return about("put", key, err)

@@ -83,7 +83,7 @@ func (a *Archive) eachFile(ctx context.Context, x *index, m *Media, seen map[ID]
 			ids = append(ids, p.ID)
 		}
 	}
-	for text, err := range src.Blobs(ctx, ids) {
+	for text, err := range src.Blobs(ctx, src.Near(ids)) {
 		if err != nil {
 			return fmt.Errorf("the media listing: %w", err)
 		}

@@ -10,7 +10,7 @@ const (
 	// batchBytes bounds what Blobs fetches in one request.
 	batchBytes = 8 << 20
 	// batchGap is what it reads and throws away to save a request.
-	batchGap = 64 << 10
+	batchGap = 512 << 10
 )
 
 // Blobs yields the plain bytes of the blobs in the order of ids, each valid

@@ -25,6 +25,13 @@ func (w *Writer) Has(id ID) bool {
 // Err is why the writer can't go on: nil while it can.
 func (w *Writer) Err() error { return w.failure() }
 
+// Near is [Reader.Near].
+func (w *Writer) Near(ids []ID) []ID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.index.near(ids)
+}
+
 // Blobs is [Reader.Blobs] for blobs that were there when the writer began:
 // a run reads what the last one listed without loading the index twice.
 func (w *Writer) Blobs(ctx context.Context, ids []ID) iter.Seq2[[]byte, error] {

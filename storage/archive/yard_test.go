@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 	"github.com/synapse-maint/synapse-maint/storage/mem"
@@ -19,17 +21,33 @@ type yard struct {
 	t     *testing.T
 	rnd   *rand.Rand
 	store *mem.Store
-	a     *archive.Archive
-	pool  [][]byte // the bytes that blobs are made of
+	a     *archive.Archive // as its owner opens it
+	job   []age.Identity   // what a job has
+	pool  [][]byte         // the bytes that blobs are made of
 	want  map[string][]int
 }
 
 // inYard runs a test in a bubble.
 func inYard(t *testing.T, seed uint64, test func(t *testing.T, y *yard)) {
 	t.Helper()
+	inYardOf(t, seed, false, test)
+}
+
+// inYardOf is inYard with an archive that may be encrypted.
+func inYardOf(t *testing.T, seed uint64, encrypted bool, test func(t *testing.T, y *yard)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		y := &yard{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), store: mem.New(), want: map[string][]int{}}
-		y.a = plainArchive(t, y.store)
+		if encrypted {
+			k := newKeys(t)
+			_, err := archive.Init(t.Context(), y.store, k.opt)
+			ok(t, err)
+			y.job = []age.Identity{k.job}
+			y.a, err = archive.Open(t.Context(), y.store, k.owner)
+			ok(t, err)
+		} else {
+			y.a = plainArchive(t, y.store)
+		}
 		for i := range 60 {
 			y.pool = append(y.pool, rows(seed<<16+uint64(i), 400+i*20))
 		}
@@ -52,7 +70,7 @@ type draft struct {
 // pool.
 func (y *yard) begin(s storage.Store) (*draft, error) {
 	y.t.Helper()
-	a, err := archive.Open(y.t.Context(), s)
+	a, err := archive.Open(y.t.Context(), s, y.job...)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +134,7 @@ func (y *yard) backup() {
 
 func (y *yard) points(s storage.Store) []archive.Point {
 	y.t.Helper()
-	a, err := archive.Open(y.t.Context(), s)
+	a, err := archive.Open(y.t.Context(), s, y.job...)
 	ok(y.t, err)
 	list, err := a.Points(y.t.Context())
 	ok(y.t, err)
@@ -132,7 +150,7 @@ func (y *yard) prune(s storage.Store, share float64) (archive.PruneReport, error
 			drop = append(drop, p.ID)
 		}
 	}
-	a, err := archive.Open(y.t.Context(), s)
+	a, err := archive.Open(y.t.Context(), s, y.job...)
 	if err != nil {
 		return archive.PruneReport{}, err
 	}

@@ -58,7 +58,10 @@ func (s *Store) Put(ctx context.Context, key string, body []byte, opt storage.Pu
 	if len(body) > storage.MaxObject {
 		return storage.Object{}, s.fail("put", key, fmt.Errorf("larger than %d bytes", storage.MaxObject))
 	}
-	sum := sha256.Sum256(body)
+	sum, err := sumOf(body, opt.SHA256)
+	if err != nil {
+		return storage.Object{}, fmt.Errorf("put %s: %w", key, err)
+	}
 	in := s.putInput(key, body, sum, opt)
 	attempts := 0
 	out, err := s.client.PutObject(ctx, in, signSum(sum), countAttempts(&attempts))
@@ -97,6 +100,19 @@ func (s *Store) putInput(key string, body []byte, sum [sha256.Size]byte, opt sto
 		in.ObjectLockRetainUntilDate = &opt.RetainUntil
 	}
 	return in
+}
+
+// sumOf is the SHA-256 of body, which the caller may know. The server compares
+// it with what arrives.
+func sumOf(body []byte, known string) (sum [sha256.Size]byte, err error) {
+	if known == "" {
+		return sha256.Sum256(body), nil
+	}
+	b, err := hex.DecodeString(known)
+	if err != nil || copy(sum[:], b) != len(sum) || len(b) != len(sum) {
+		return sum, fmt.Errorf("%q is no SHA-256", known)
+	}
+	return sum, nil
 }
 
 // lostCondition returns what the caller gets if the put's condition did not

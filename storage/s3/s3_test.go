@@ -1,6 +1,10 @@
 package s3_test
 
 import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/url"
 	"testing"
 	"time"
@@ -47,5 +51,28 @@ func TestServerKeepsConditions(t *testing.T) {
 	server := testbed.S3(t)
 	if err := storage.CheckConditions(t.Context(), open(t, server.URL(server.Bucket(t))), "checks/conditions"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever knows the SHA-256 saves a pass over the bytes, and no check: the
+// server refuses what is not so.
+func TestPutWithAKnownSHA256(t *testing.T) {
+	t.Parallel()
+	server := testbed.S3(t)
+	s := open(t, server.URL(server.Bucket(t)))
+	sum := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+	if _, err := s.Put(t.Context(), "right", []byte("body"), storage.PutOptions{SHA256: sum("body")}); err != nil {
+		t.Error(err)
+	}
+	if o, err := s.Stat(t.Context(), "right"); err != nil || o.SHA256 != sum("body") {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for name, known := range map[string]string{"of other bytes": sum("other"), "short": "abcd", "long": sum("body") + "00", "not hex": "x"} {
+		if _, err := s.Put(t.Context(), "wrong", []byte("body"), storage.PutOptions{SHA256: known}); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+		if _, err := s.Stat(t.Context(), "wrong"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -117,7 +117,7 @@ func (s *FaultyStore) Put(ctx context.Context, key string, body []byte, opt stor
 	}
 	stored := body
 	if f.Truncate {
-		stored = body[:min(f.Bytes, int64(len(body)))]
+		stored, opt.SHA256 = body[:min(f.Bytes, int64(len(body)))], ""
 	}
 	o, err := s.store.Put(ctx, key, stored, opt)
 	if f.Err != nil {
