@@ -80,7 +80,7 @@ func (b *Blueprint) String() string {
 		b.databaseLines(line)
 	}
 	for _, p := range b.Fill {
-		line(p.Part, "%s in %s, into %s", jobs.Count(p.Files, "file"), size(p.Bytes), p.Where)
+		line(p.Part, "%s in %s, into %s", jobs.Count(p.Files, "file"), jobs.Size(p.Bytes), p.Where)
 	}
 	for _, l := range b.Lacks {
 		line("lacks", "%s: %s", l.Part, l.Why)
@@ -108,7 +108,7 @@ func (b *Blueprint) databaseLines(line func(name, format string, args ...any)) {
 	line("database", "%s on %s, PostgreSQL %s (the point is from %s)", b.names(), b.Server.Server,
 		versionText(b.Server.ServerVersion), versionText(b.DumpVersion))
 	line("size", "%s, %s in %s to load; about %s on disk, %s", jobs.Count(int64(b.Tables), "table"), jobs.Count(b.Rows, "row"),
-		size(b.Load), size(b.Server.NeedBytes), freeText(b.Server.FreeBytes))
+		jobs.Size(b.Load), jobs.Size(b.Server.NeedBytes), freeText(b.Server.FreeBytes))
 	if b.Request.Mode == synapse.ModeBeside {
 		return
 	}
@@ -190,7 +190,7 @@ func freeText(free int64) string {
 	if free < 0 {
 		return "free space unknown"
 	}
-	return size(free) + " free"
+	return jobs.Size(free) + " free"
 }
 
 // versionText is server_version_num as people write it.
@@ -203,19 +203,6 @@ func orElse(s, other string) string {
 		return other
 	}
 	return s
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, units := float64(n)/unit, "KMGTPE"
-	for f >= unit && len(units) > 1 {
-		f, units = f/unit, units[1:]
-	}
-	return fmt.Sprintf("%.1f %ciB", f, units[0])
 }
 
 // ageText is a duration to two units.

@@ -31,7 +31,7 @@ func TestBlueprintTellsWhatWillBeLost(t *testing.T) {
   point      20261125T020000Z-0123456789abcdef, taken 2026-11-25 02:00 UTC (15 h 15 min ago), verified 2026-11-25 03:00 UTC
   mode       swap: load beside the live database, check, then rename
   database   synapse (loaded as synapse_restore_20261125t171500z) on db:5432, PostgreSQL 17.6 (the point is from 15.18)
-  size       175 tables, 1,000,000 rows in 524.0 MiB to load; about 1.0 GiB on disk, 20.0 GiB free
+  size       175 tables, 1,000,000 rows in 524 MiB to load; about 1.0 GiB on disk, 20.0 GiB free
   lost       1,234 events, 1 new user newer than the point, the newest of 2026-11-25 17:00 UTC
   session    5 of synapse as synapse_user from 10.0.0.7 (Synapse)
   1. look

@@ -114,7 +114,7 @@ func (j *Job) surveyInPlace(b *Blueprint) {
 	}
 	if free := b.Server.FreeBytes + b.Server.LiveSize; free < j.dump.Size {
 		b.Problems = append(b.Problems, fmt.Sprintf("the server's disk has %s even without the live database, the restored one needs about %s",
-			size(free), size(j.dump.Size)))
+			jobs.Size(free), jobs.Size(j.dump.Size)))
 	}
 }
 
@@ -206,10 +206,10 @@ func (j *Job) describe(b *Blueprint) []string {
 			if len(j.toc) > 0 {
 				say("load the schema without rows into a throwaway database, to try rights, roles and extensions")
 			}
-			say("DROP the live database %s (%s): it is gone from here on", j.Live, size(b.Server.LiveSize))
+			say("DROP the live database %s (%s): it is gone from here on", j.Live, jobs.Size(b.Server.LiveSize))
 		}
 	}
-	say("create database %s and load %s into it", b.Database, size(b.Load))
+	say("create database %s and load %s into it", b.Database, jobs.Size(b.Load))
 	say("check it: rows, sequences, constraints, indexes, what Synapse needs")
 	fill()
 	switch {

@@ -72,7 +72,7 @@ func (s Standing) String() string {
 	for _, l := range s.Leftovers {
 		text := fmt.Sprintf("%s, %s", l.Name, l.What)
 		if l.Size >= 0 {
-			text += ", " + size(l.Size)
+			text += ", " + jobs.Size(l.Size)
 		}
 		if !l.KeptTill.IsZero() {
 			text += ", kept until " + l.KeptTill.UTC().Format(minute)

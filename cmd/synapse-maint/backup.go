@@ -130,13 +130,13 @@ func backupText(r backup.Result, a *app.Archive) string {
 		line("database", "%s, PostgreSQL %s: %s, %s", r.Database, serverVersion(r.Server), jobs.Count(int64(r.Tables), "table"), jobs.Count(r.Rows, "row"))
 	}
 	partLines(line, r.Media, r.Secrets, r.Lacks, r.Degraded)
-	line("size", "%s, of which %s were new; %s stored", progress.Size(r.Logical), progress.Size(r.New), progress.Size(r.Stored))
+	line("size", "%s, of which %s were new; %s stored", jobs.Size(r.Logical), jobs.Size(r.New), jobs.Size(r.Stored))
 	line("store", "%s, written and read back", a.Store)
 	for _, c := range r.Copies {
 		if c.Error != "" {
 			line("FAILED", "copy to %s: %s", c.Store, c.Error)
 		} else {
-			line("copy", "%s, %s sent", c.Store, progress.Size(c.Bytes))
+			line("copy", "%s, %s sent", c.Store, jobs.Size(c.Bytes))
 		}
 	}
 	for _, w := range r.Warnings {
@@ -153,7 +153,7 @@ func previewText(v backup.Preview, a *app.Archive) string {
 	fmt.Fprintf(&b, "Would take a recovery point of %s\n", a.Name)
 	if v.Database.Name != "" {
 		line("database", "%s, PostgreSQL %s: %s, %s on the server's disk", v.Database.Name, serverVersion(v.Database.Version),
-			jobs.Count(int64(len(v.Tables)), "table"), progress.Size(v.Database.Size))
+			jobs.Count(int64(len(v.Tables)), "table"), jobs.Size(v.Database.Size))
 		if v.Stream != "" {
 			line("how", "one stream of pg_dump: %s", v.Stream)
 		} else {
@@ -161,7 +161,7 @@ func previewText(v backup.Preview, a *app.Archive) string {
 		}
 	}
 	for _, part := range v.Parts {
-		line(part.Part, "%s, %s", jobs.Count(part.Files, "file"), progress.Size(part.Bytes))
+		line(part.Part, "%s, %s", jobs.Count(part.Files, "file"), jobs.Size(part.Bytes))
 		for _, text := range part.Lines {
 			line("", "%s", text)
 		}
@@ -174,7 +174,7 @@ func previewText(v backup.Preview, a *app.Archive) string {
 			line("", "and %d more", len(v.Tables)-most)
 			break
 		}
-		line("largest", "%s, %s", t.Name, progress.Size(t.Bytes))
+		line("largest", "%s, %s", t.Name, jobs.Size(t.Bytes))
 	}
 	return progress.Fold(b.String())
 }

@@ -97,7 +97,7 @@ func copyText(r copies.Result) string {
 	if r.Recoded {
 		how = "read, and stored under the keys of the other archive"
 	}
-	line("size", "%s, %s, %s", jobs.Count(int64(r.Packs), "pack"), progress.Size(r.Bytes), how)
+	line("size", "%s, %s, %s", jobs.Count(int64(r.Packs), "pack"), jobs.Size(r.Bytes), how)
 	if !r.DryRun {
 		line("time", "%s", progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	}

@@ -73,7 +73,7 @@ func (p *program) runExport(ctx context.Context, o exportOptions) error {
 			plan.Tables = len(d.Tables)
 		}
 		text := fmt.Sprintf("Would write recovery point %s to %s: %s, %s before compression\n",
-			plan.Point, plan.Dir, jobs.Count(int64(plan.Tables), "table"), progress.Size(plan.Bytes))
+			plan.Point, plan.Dir, jobs.Count(int64(plan.Tables), "table"), jobs.Size(plan.Bytes))
 		var b strings.Builder
 		partLines(func(name, format string, args ...any) {
 			fmt.Fprintf(&b, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
@@ -116,7 +116,7 @@ func exportText(r app.Exported) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Recovery point %s is in %s\n", r.Point, r.Dir)
 	if r.Media != nil {
-		fmt.Fprintf(&b, "  %-9s %s, %s\n", "media", jobs.Count(r.Media.Files, "file"), progress.Size(r.Media.Bytes))
+		fmt.Fprintf(&b, "  %-9s %s, %s\n", "media", jobs.Count(r.Media.Files, "file"), jobs.Size(r.Media.Bytes))
 	}
 	if len(r.Secrets) > 0 {
 		fmt.Fprintf(&b, "  %-9s %s, for their owner only\n", "secrets", jobs.Count(int64(len(r.Secrets)), "file"))
@@ -127,7 +127,7 @@ func exportText(r app.Exported) string {
 	if r.Format == "directory" {
 		fmt.Fprintf(&b, "  %-9s %s, %s\n", "database", jobs.Count(int64(r.Tables), "table"), jobs.Count(r.Rows, "row"))
 	}
-	fmt.Fprintf(&b, "  %-9s %s, %s on the disk (compression: %s), in %s\n", "size", progress.Size(r.Bytes), progress.Size(r.Written),
+	fmt.Fprintf(&b, "  %-9s %s, %s on the disk (compression: %s), in %s\n", "size", jobs.Size(r.Bytes), jobs.Size(r.Written),
 		r.Compression, progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	for _, t := range r.Damaged {
 		fmt.Fprintf(&b, "  %-9s %s is empty: its data is damaged\n", "DAMAGED", t)

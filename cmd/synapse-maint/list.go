@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
+	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
@@ -81,7 +81,7 @@ func describe(pt archive.Point) (listed, []string) {
 		l.Parts, l.Lacks, l.Degraded = pt.Manifest.Parts(), pt.Manifest.Lacks, pt.Manifest.Degraded
 		parts = partLetters(pt.Manifest)
 		l.Sizes = &pt.Manifest.Sizes
-		logical, fresh, stored = progress.Size(l.Sizes.Logical), progress.Size(l.Sizes.New), progress.Size(l.Sizes.Stored)
+		logical, fresh, stored = jobs.Size(l.Sizes.Logical), jobs.Size(l.Sizes.New), jobs.Size(l.Sizes.Stored)
 	}
 	verified := verifiedText(pt.Verified)
 	if !pt.Verified.Time.IsZero() {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
@@ -15,7 +14,7 @@ type liner func(name, format string, args ...any)
 // partLines say what a point has beside the database, and what not.
 func partLines(line liner, m *archive.Media, secrets int, lacks []archive.Lack, degraded []string) {
 	if m != nil {
-		line("media", "%s, %s, from %s", jobs.Count(m.Files, "file"), progress.Size(m.Bytes), m.Source)
+		line("media", "%s, %s, from %s", jobs.Count(m.Files, "file"), jobs.Size(m.Bytes), m.Source)
 		mediaLines(line, m)
 	}
 	if secrets > 0 {

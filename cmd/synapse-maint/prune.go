@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
-	"github.com/synapse-maint/synapse-maint/cmd/internal/progress"
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/prune"
 )
@@ -135,11 +134,11 @@ func (p *program) pruneText(r prune.Result, dryRun bool, a *app.Archive) string 
 	v := r.Report
 	line("policy", "%s", r.Policy)
 	if dryRun {
-		line("frees", "%s, once the grace of a day is over", progress.Size(v.Freed))
+		line("frees", "%s, once the grace of a day is over", jobs.Size(v.Freed))
 	}
 	packs := func(name, what string, n, bytes int64) {
 		if n > 0 {
-			line(name, "%s, %s: %s", jobs.Count(n, "pack"), progress.Size(bytes), what)
+			line(name, "%s, %s: %s", jobs.Count(n, "pack"), jobs.Size(bytes), what)
 		}
 	}
 	packs("deleted", "unused for longer than the grace", v.Deleted, v.DeletedBytes)

@@ -89,8 +89,8 @@ func (p *program) showText(s shownPoint, m *archive.Manifest) string {
 	line("taken", "%s, finished %s later, by %s", stamp(m.Taken), progress.Duration(m.Finished.Sub(m.Taken)), s.Program)
 	line("run", "%s", s.Run)
 	line("verified", "%s", proof(s.Verified))
-	line("size", "%s, of which %s were new; %s stored, %s", progress.Size(m.Sizes.Logical), progress.Size(m.Sizes.New),
-		progress.Size(m.Sizes.Stored), encryption(s.Encrypted))
+	line("size", "%s, of which %s were new; %s stored, %s", jobs.Size(m.Sizes.Logical), jobs.Size(m.Sizes.New),
+		jobs.Size(m.Sizes.Stored), encryption(s.Encrypted))
 	partLines(line, s.Media, len(s.Secrets), s.Lacks, s.Degraded)
 	p.fileTables(&b, s)
 	if m.Database != nil {
@@ -104,14 +104,14 @@ func (p *program) fileTables(b *strings.Builder, s shownPoint) {
 	if s.Media != nil && len(s.Media.Classes) > 0 {
 		var rows [][]string
 		for _, c := range s.Media.Classes {
-			rows = append(rows, []string{c.Name, jobs.Count(c.Files, ""), progress.Size(c.Bytes)})
+			rows = append(rows, []string{c.Name, jobs.Count(c.Files, ""), jobs.Size(c.Bytes)})
 		}
 		b.WriteString("\n" + p.table([]string{"MEDIA", ">FILES", ">BYTES"}, rows))
 	}
 	if len(s.Secrets) > 0 {
 		var rows [][]string
 		for _, f := range s.Secrets {
-			rows = append(rows, []string{f.Name, progress.Size(f.Size), f.What})
+			rows = append(rows, []string{f.Name, jobs.Size(f.Size), f.What})
 		}
 		b.WriteString("\n" + p.table([]string{"SECRET", ">BYTES", "WHAT"}, rows))
 	}
@@ -121,7 +121,7 @@ func (p *program) fileTables(b *strings.Builder, s shownPoint) {
 func (p *program) databaseText(b *strings.Builder, line liner, s shownPoint) {
 	d := s.Database
 	b.WriteString("\n")
-	line("database", "%s of %s, PostgreSQL %s, %s on the server's disk", d.Name, d.Owner, serverVersion(d.Version), progress.Size(d.Size))
+	line("database", "%s of %s, PostgreSQL %s, %s on the server's disk", d.Name, d.Owner, serverVersion(d.Version), jobs.Size(d.Size))
 	line("locale", "%s, collate %s, ctype %s", d.Encoding, d.Collate, d.CType)
 	if d.Schema != nil {
 		line("synapse", "schema version %d, compatible down to %d", d.Schema.Version, d.Schema.Compat)
@@ -138,7 +138,7 @@ func (p *program) databaseText(b *strings.Builder, line liner, s shownPoint) {
 			empty++
 			continue
 		}
-		rows = append(rows, []string{t.Name, jobs.Count(t.Rows, ""), progress.Size(t.Bytes), jobs.Count(int64(t.Blobs), "")})
+		rows = append(rows, []string{t.Name, jobs.Count(t.Rows, ""), jobs.Size(t.Bytes), jobs.Count(int64(t.Blobs), "")})
 	}
 	b.WriteString("\n" + p.table([]string{"TABLE", ">ROWS", ">BYTES", ">BLOBS"}, rows))
 	if empty > 0 {

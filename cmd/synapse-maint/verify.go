@@ -123,7 +123,7 @@ func (p *program) verifyText(r verify.Result) string {
 		fmt.Fprintf(&b, "  %s: %s (found first %s)\n", d.Key, d.Problem, stamp(d.Since))
 	}
 	fmt.Fprintf(&b, "%s, %s of them read (%s), in %s\n", jobs.Count(int64(r.Packs), "pack"), jobs.Count(int64(r.Read), ""),
-		progress.Size(r.Bytes), progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
+		jobs.Size(r.Bytes), progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	if r.Limits != "" {
 		fmt.Fprintf(&b, "Not looked at: %s\n", r.Limits)
 	}

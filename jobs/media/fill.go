@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -36,6 +37,8 @@ type filling struct {
 	progress *progress
 	note     Filled
 	tally    tally // of this attempt: what of the listing is damaged
+	unsynced atomic.Int64
+	due      chan struct{} // a sync is
 
 	mu      sync.Mutex // what follows, and the counts of note
 	skipped *archive.Findings
@@ -55,11 +58,16 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 		return nil, err
 	}
 	defer p.close()
-	g := &filling{Filler: f, place: p, progress: newProgress(report), note: Filled{Dir: f.opt.Dir}}
+	g := &filling{Filler: f, place: p, progress: newProgress(report), note: Filled{Dir: f.opt.Dir}, due: make(chan struct{}, 1)}
 	if f.tally != nil {
 		g.progress.total = f.tally.bytes
 	}
-	if err := g.write(ctx); err != nil {
+	end := g.syncOften()
+	err = g.write(ctx)
+	if failed := end(); err == nil {
+		err = failed
+	}
+	if err != nil {
 		return g.note, g.explain(ctx, err)
 	}
 	if err := g.check(ctx); err != nil {
@@ -77,15 +85,6 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 func (g *filling) write(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	runs := make(chan run)
-	due := make(chan struct{}, 1)
-	group.Go(func() error {
-		for range due {
-			if err := g.sync(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 	for range g.opt.Jobs {
 		group.Go(func() error {
 			w := &writer{filling: g}
@@ -99,21 +98,16 @@ func (g *filling) write(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error {
-		defer close(due)
 		defer close(runs)
 		batch := &gathered{reader: g.opt.Reader}
 		err := g.each(ctx, g.place.tree, &g.tally, func(d *difference) error {
 			if err := g.one(d, batch); err != nil {
 				return err
 			}
-			if !batch.full() {
-				return nil
+			if batch.full() {
+				return batch.send(ctx, runs)
 			}
-			select {
-			case due <- struct{}{}:
-			default: // it is still at it
-			}
-			return batch.send(ctx, runs)
+			return nil
 		})
 		if err != nil {
 			return err
@@ -123,10 +117,46 @@ func (g *filling) write(ctx context.Context) error {
 	return group.Wait()
 }
 
-// sync returns when what was written survives a loss of power. It is done of
-// everything at once, not of each file, and now and then while more is written,
-// so that little is left for the end.
+// sync returns when what was written survives a loss of power: all at once, not
+// file by file.
 func (g *filling) sync() error { return unix.Syncfs(g.place.fd) }
+
+// syncEvery is after how many bytes written the file system is told to write
+// them to the disk, while more are written: at the end there is little left.
+const syncEvery = 256 << 20
+
+// wrote counts bytes, and says now and then that it is time to sync.
+func (g *filling) wrote(bytes int64) {
+	if g.unsynced.Add(bytes) < syncEvery {
+		return
+	}
+	g.unsynced.Store(0)
+	select {
+	case g.due <- struct{}{}:
+	default: // the last one is not done yet
+	}
+}
+
+// syncOften syncs whenever it is due. The function it returns ends that and
+// says what went wrong.
+func (g *filling) syncOften() (end func() error) {
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-g.due:
+				if err := g.sync(); err != nil {
+					done <- err
+					return
+				}
+			case <-stop:
+				done <- nil
+				return
+			}
+		}
+	}()
+	return func() error { close(stop); return <-done }
+}
 
 // one does what a difference takes, or puts it aside.
 func (g *filling) one(d *difference, batch *gathered) error {
@@ -188,7 +218,7 @@ func (g *filling) explain(ctx context.Context, err error) error {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		left := ""
 		if g.Filler.tally != nil {
-			left = fmt.Sprintf(": %s are still to be written", jobs.Count(max(0, g.Filler.tally.bytes-g.note.Bytes), "byte"))
+			left = fmt.Sprintf(": %s are still to be written", jobs.Size(max(0, g.Filler.tally.bytes-g.note.Bytes)))
 		}
 		return fmt.Errorf("the disk of %s is full%s; make room and run the same restore again: %w", g.opt.Dir, left, err)
 	}

@@ -50,7 +50,7 @@ func TestOnlyWhatIsMissingOrDiffersIsWritten(t *testing.T) {
 	p, err := f.Plan(t.Context())
 	ok(t, err)
 	if p.Files != 2 || p.Bytes != 8 || p.Same != 3 || p.Deletes != 0 || len(p.Problems) > 0 ||
-		p.Lines[0] != "write 2 files of media, 8 bytes, to "+w.dir+": 1 missing, 1 differs; 3 files there already" {
+		p.Lines[0] != "write 2 files of media, 8 B, to "+w.dir+": 1 missing, 1 differs; 3 files there already" {
 		t.Errorf("%+v", p)
 	}
 	note, err := f.Fill(t.Context(), func(jobs.Progress) {})
@@ -81,7 +81,7 @@ func TestExtraFilesGoOnlyWhenAskedFor(t *testing.T) {
 	only := func(o *media.FillOptions) { o.DeleteExtra, o.Paths = true, []string{"local_content"} }
 	p, err := w.filler(w.dir, only).Plan(t.Context())
 	ok(t, err)
-	if p.Deletes != 2 || len(p.Lines) != 2 || p.Lines[1] != "delete 2 files, 10 bytes, that the point does not have" {
+	if p.Deletes != 2 || len(p.Lines) != 2 || p.Lines[1] != "delete 2 files, 10 B, that the point does not have" {
 		t.Errorf("%+v", p)
 	}
 	note, err := w.fill(w.dir, only)
@@ -311,11 +311,11 @@ func TestDiskThatFills(t *testing.T) {
 	f := w.filler(to)
 	p, err := f.Plan(t.Context())
 	ok(t, err)
-	if len(p.Problems) != 1 || !strings.Contains(p.Problems[0], "has room for 8,388,608 bytes, and the media to be written are 12,582,912 bytes") {
+	if len(p.Problems) != 1 || !strings.Contains(p.Problems[0], "has room for 8.0 MiB, and the media to be written are 12.0 MiB") {
 		t.Errorf("%q", p.Problems)
 	}
 	_, err = f.Fill(t.Context(), func(jobs.Progress) {})
-	refused(t, err, to+" is full", "bytes are still to be written", "again")
+	refused(t, err, to+" is full", "are still to be written", "again")
 	left, _ := filepath.Glob(filepath.Join(to, "local_content/aa/bb/.synapse*"))
 	if len(left) > 0 {
 		t.Errorf("left behind: %v", left)

@@ -95,13 +95,13 @@ func (f *Filler) Plan(ctx context.Context) (synapse.FillPlan, error) {
 
 func (f *Filler) lines(n *tally) []string {
 	text := fmt.Sprintf("write %s of media, %s, to %s: %s missing, %s",
-		jobs.Count(n.missing+n.differing, "file"), jobs.Count(n.bytes, "byte"), f.opt.Dir, jobs.Count(n.missing, ""), differ(n.differing))
+		jobs.Count(n.missing+n.differing, "file"), jobs.Size(n.bytes), f.opt.Dir, jobs.Count(n.missing, ""), differ(n.differing))
 	if n.same > 0 {
 		text += fmt.Sprintf("; %s there already", jobs.Count(n.same, "file"))
 	}
 	lines := []string{text}
 	if n.extra > 0 {
-		lines = append(lines, fmt.Sprintf("delete %s, %s, that the point does not have", jobs.Count(n.extra, "file"), jobs.Count(n.extraBytes, "byte")))
+		lines = append(lines, fmt.Sprintf("delete %s, %s, that the point does not have", jobs.Count(n.extra, "file"), jobs.Size(n.extraBytes)))
 	}
 	return lines
 }
@@ -128,7 +128,7 @@ func (f *Filler) room(n *tally) string {
 	switch files := n.missing + n.others; {
 	case n.bytes > free:
 		return fmt.Sprintf("%s has room for %s, and the media to be written are %s: free %s, or choose another --media-path",
-			dir, jobs.Count(free, "byte"), jobs.Count(n.bytes, "byte"), jobs.Count(n.bytes-free, "byte"))
+			dir, jobs.Size(free), jobs.Size(n.bytes), jobs.Size(n.bytes-free))
 	case st.Files > 0 && uint64(files) > st.Ffree:
 		return fmt.Sprintf("%s has room for %s, and %s are to be made: its file system has no more inodes",
 			dir, jobs.Count(int64(st.Ffree), "file"), jobs.Count(files, ""))

@@ -128,7 +128,7 @@ func (p *Part) Preview(ctx context.Context) (synapse.PartPreview, error) {
 	}
 	v.Files, v.Bytes = c.files, c.bytes
 	for _, class := range c.list(p.opt.Classes) {
-		v.Lines = append(v.Lines, fmt.Sprintf("%s: %s, %s", class.Name, jobs.Count(class.Files, "file"), jobs.Count(class.Bytes, "byte")))
+		v.Lines = append(v.Lines, fmt.Sprintf("%s: %s, %s", class.Name, jobs.Count(class.Files, "file"), jobs.Size(class.Bytes)))
 	}
 	if left := p.opt.left(); len(left) > 0 {
 		v.Lines = append(v.Lines, "left out: "+strings.Join(left, ", "))

@@ -190,8 +190,8 @@ func (t *taking) note(ctx context.Context, l *archive.ListingWriter, it *item) e
 	if it.Kind == archive.KindFile {
 		t.census.count(it.Path, it.Size)
 		t.prover.file(&it.Entry)
+		t.progress.file(it.Size, it.done == nil)
 	}
-	t.progress.file(it.Size, it.done == nil)
 	return l.Add(ctx, it.Entry)
 }
 

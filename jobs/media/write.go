@@ -13,9 +13,12 @@ import (
 )
 
 const (
-	// gatherFiles and gatherBytes bound what is gathered before it is written.
-	gatherFiles = 4096
-	gatherBytes = 256 << 20
+	// gatherFiles and gatherBytes bound what is gathered before it is written:
+	// the more, the more of a night's few files, which lie in one pack and all
+	// over the listing, are read with one request. An entry takes about 300
+	// bytes.
+	gatherFiles = 16 << 10
+	gatherBytes = 1 << 30
 	// runFiles and runBytes bound what one worker writes of it at a time.
 	runFiles = 512
 	runBytes = 16 << 20
@@ -225,6 +228,7 @@ func (w *writer) create(e *archive.Entry, fill func(fd int) error) error {
 	w.note.Bytes += e.Size
 	w.mu.Unlock()
 	w.progress.file(e.Size, false)
+	w.wrote(e.Size)
 	return nil
 }
 

@@ -38,6 +38,22 @@ func TestRangesOfATable(t *testing.T) {
 	}
 }
 
+// One huge TOAST was copied as a single job (planetscale/pgcopydb#50): here a
+// table of 300 pages and 100 GiB beside them.
+func TestAHugeTOASTIsNoSingleJob(t *testing.T) {
+	t.Parallel()
+	const pages = 300
+	list := rangesOf(0, &relation{Heap: true, Pages: pages, Bytes: 100 << 30}, 150000, defaultPages)
+	for _, r := range list {
+		if hi := min(max(r.Hi, r.Lo+1), pages); hi-r.Lo > pages/16 {
+			t.Errorf("one job copies the pages %d to %d of %d", r.Lo, hi, pages)
+		}
+	}
+	if len(list) < 16 {
+		t.Errorf("%d jobs", len(list))
+	}
+}
+
 func written(list []synapse.Range) string {
 	var b []string
 	for _, r := range list {

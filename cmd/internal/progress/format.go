@@ -6,27 +6,6 @@ import (
 	"time"
 )
 
-// Size is a number of bytes for people: "1.2 GiB".
-func Size(n int64) string {
-	const unit = 1024
-	sign, f := "", float64(n)
-	if n < 0 {
-		sign, f = "-", -f
-	}
-	if f < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	units := "KMGTPE"
-	for f /= unit; f >= 999.5 && len(units) > 1; f /= unit {
-		units = units[1:]
-	}
-	digits := 1
-	if f >= 99.95 {
-		digits = 0
-	}
-	return fmt.Sprintf("%s%.*f %ciB", sign, digits, f, units[0])
-}
-
 // Duration is how long something takes, in at most two units: "3 m 20 s". Below
 // 10 s it has tenths.
 func Duration(d time.Duration) string {

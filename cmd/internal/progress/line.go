@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/synapse-maint/synapse-maint/jobs"
 )
 
 // rate is in bytes a second; 0 if it is not known yet.
@@ -26,13 +28,13 @@ func (s state) figures() []string {
 	var all []string
 	switch {
 	case s.total > 0:
-		all = append(all, Size(s.done)+" of "+Size(s.total))
+		all = append(all, jobs.Size(s.done)+" of "+jobs.Size(s.total))
 	case s.done > 0:
-		all = append(all, Size(s.done))
+		all = append(all, jobs.Size(s.done))
 	}
 	rate := s.rate()
 	if rate >= 1 {
-		all = append(all, Size(int64(rate))+"/s")
+		all = append(all, jobs.Size(int64(rate))+"/s")
 	}
 	if left := s.total - s.done; left > 0 && rate >= 1 {
 		const longest = 1000 * 24 * time.Hour // a rate of nearly nothing tells no time

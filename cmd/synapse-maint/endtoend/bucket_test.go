@@ -1,0 +1,147 @@
+package endtoend
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/synapse-maint/synapse-maint/internal/testbed"
+)
+
+// mediaInBuckets is a world whose media are in one bucket, and whose encrypted
+// archive is in another. It has a recovery point of the media, and the folder
+// that they were copied from.
+func mediaInBuckets(t *testing.T) (w *world, media *testbed.Media, archive string) {
+	t.Helper()
+	s3 := testbed.S3(t)
+	w = emptyWorld(t, testbed.Postgres(t))
+	source, archive := s3.Bucket(t), s3.Bucket(t)
+	dir := filepath.Join(w.dir, "media_store")
+	w.ok(os.Mkdir(dir, 0o755))
+	media, err := testbed.FillMedia(t.Context(), dir, testbed.SmallMedia())
+	w.ok(err)
+	w.set(s3.Env()...)
+	w.set("AWS_ENDPOINT_URL="+s3.Endpoint(), "SYNAPSE_MAINT_STORE="+s3.URL(archive), "SYNAPSE_MAINT_MEDIA="+s3.URL(source))
+	w.tool("aws", "s3", "sync", "--only-show-errors", dir, "s3://"+source)
+	w.encrypt()
+	w.done("backup", "--only", "media")
+	return w, media, filepath.Join(s3.Dir(archive), homeserver)
+}
+
+// tool runs a program that operators have.
+func (w *world) tool(name string, args ...string) {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.t.Context(), name, args...)
+	cmd.Env = slices.DeleteFunc(slices.Clone(w.env), func(v string) bool {
+		return strings.HasPrefix(v, "AWS_PROFILE=") // an empty one is unknown to aws
+	})
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("%s %s: %v: %s", name, args[0], err, out)
+	}
+}
+
+// synapse-s3-storage-provider has moved the media to a bucket.
+func TestMediaOfABucketComeBackFromABucket(t *testing.T) {
+	t.Parallel()
+	w, media, archive := mediaInBuckets(t)
+	want := w.kept(media.Dir)
+	restored := filepath.Join(w.dir, "restored")
+	w.done("restore", "--only", "media", "--media-path", restored, "--yes", "--identity", w.key)
+	if got := w.kept(restored); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+	w.done("backup", "--only", "media")
+	w.done("verify", "--read-data", "--identity", w.key)
+
+	rescued := filepath.Join(w.dir, "rescued")
+	where := strings.TrimPrefix(archive, filepath.Dir(filepath.Dir(archive))+"/")
+	w.tool("bash", filepath.Join(archive, "rescue.sh"), "-f", "s3://"+where, "-i", w.key, "media", "latest", rescued)
+	if got := w.kept(rescued); got != want {
+		t.Errorf("rescued %s, want %s", got, want)
+	}
+}
+
+// Who is not root gets the files as his own, and is told so.
+func TestMediaAreRestoredByAnotherUserThanRoot(t *testing.T) {
+	t.Parallel()
+	w, media, _ := mediaInBuckets(t)
+	const nobody = 65534
+	bin, err := build()
+	w.ok(err)
+	home, err := os.MkdirTemp("", "synapse-maint-nobody-")
+	w.ok(err)
+	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	program, key := filepath.Join(home, "synapse-maint"), filepath.Join(home, "key")
+	w.tool("cp", bin, program)
+	w.tool("cp", w.key, key)
+	p := w.command("restore", "--only", "media", "--media-path", filepath.Join(home, "media"), "--yes", "--identity", key)
+	p.Path = program
+	p.Env = append(p.Env, "HOME="+home, "XDG_DATA_HOME="+home, "TMPDIR="+home)
+	uid := os.Geteuid()
+	if uid == 0 {
+		uid = nobody
+		w.tool("chown", "-R", "65534:65534", home)
+		p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	w.ok(p.Start())
+	if code := w.end(p); code != exitDone {
+		t.Fatalf("exit code %d: %s%s", code, p.err.String(), p.out.String())
+	}
+	if got, want := w.kept(filepath.Join(home, "media")), w.kept(media.Dir); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+	info, err := os.Stat(filepath.Join(home, "media"))
+	w.ok(err)
+	if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != uid {
+		t.Errorf("the folder belongs to %d, not %d", st.Uid, uid)
+	}
+}
+
+// Others made 7,000 LISTs a day for 950 objects, and 40,000 for a backup of
+// 20 GB (kopia#2542, longhorn#9817).
+func TestTheStoreIsListedAFewTimesWhateverItHolds(t *testing.T) {
+	t.Parallel()
+	w := emptyWorld(t, testbed.Postgres(t))
+	s3, err := testbed.StartS3Counting(t.Context(), t.TempDir())
+	w.ok(err)
+	t.Cleanup(s3.Stop)
+	w.ok(s3.MakeBucket("counted"))
+	w.useDatabase(tinyDatabase(t, w.pg))
+	w.set(s3.Env()...)
+	w.set("SYNAPSE_MAINT_STORE=" + s3.URL("counted"))
+	w.done("init")
+	commands := map[string][]string{
+		"backup": {"backup"}, "list": {"list"}, "verify": {"verify"}, "prune": {"prune", "--keep-last", "50", "--yes"},
+		"restore": w.restore("--mode", "beside", "--target-database", w.name+"_beside"),
+	}
+	lists := func(name string) int {
+		_, err := s3.TakeRequests("counted") // of before
+		w.ok(err)
+		w.done(commands[name]...)
+		got, err := s3.TakeRequests("counted")
+		w.ok(err)
+		return got["s3_ListObjectsV2"]
+	}
+	w.done("backup")
+	before := map[string]int{}
+	for _, name := range []string{"backup", "verify", "list", "prune", "restore"} {
+		before[name] = lists(name)
+		if n := before[name]; n == 0 || n > 45 { // prune looks four times, and shows its plan between
+			t.Errorf("%s lists the store %d times", name, n)
+		}
+	}
+	w.sql("postgres", "DROP DATABASE "+w.name+"_beside")
+	for range 4 {
+		w.goOn()
+		w.done("backup")
+	}
+	for name, n := range before {
+		if after := lists(name); after > n+1 { // of what a first run has not yet
+			t.Errorf("%s lists the store %d times with eight points, and %d with two", name, after, n)
+		}
+	}
+}
