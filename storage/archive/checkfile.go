@@ -97,14 +97,9 @@ func (a *Archive) lastCheck(ctx context.Context) (*checkRecord, error) {
 	if a.keyring.locked != nil {
 		return nil, nil
 	}
-	var keys []string
-	for o, err := range a.store.List(ctx, checkPrefix) {
-		if err != nil {
-			return nil, fmt.Errorf("list the checks: %w", err)
-		}
-		if _, ok := keySum(o.Key, checkPrefix); ok {
-			keys = append(keys, o.Key)
-		}
+	keys, err := a.checkKeys(ctx)
+	if err != nil {
+		return nil, err
 	}
 	slices.Reverse(keys)
 	var last *checkRecord
@@ -122,6 +117,19 @@ func (a *Archive) lastCheck(ctx context.Context) (*checkRecord, error) {
 		}
 	}
 	return last, nil
+}
+
+// checkKeys lists the records, the newest last.
+func (a *Archive) checkKeys(ctx context.Context) (keys []string, err error) {
+	for o, err := range a.store.List(ctx, checkPrefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list the checks: %w", err)
+		}
+		if _, ok := keySum(o.Key, checkPrefix); ok {
+			keys = append(keys, o.Key)
+		}
+	}
+	return keys, nil
 }
 
 func keyStamp(key string) string {

@@ -103,7 +103,25 @@ func (p *pruning) run(ctx context.Context) error {
 	if err := p.sweep(ctx); err != nil {
 		return err
 	}
-	return p.mark(ctx)
+	if err := p.mark(ctx); err != nil {
+		return err
+	}
+	return p.oldChecks(ctx)
+}
+
+// oldChecks deletes the records of checks that nobody reads any more: the
+// newest has what the others found.
+func (p *pruning) oldChecks(ctx context.Context) error {
+	keys, err := p.a.checkKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys[:max(0, len(keys)-lastChecks)] {
+		if _, err := p.remove(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // look reads everything that decides. What can't be read is no reason to guess.
