@@ -142,18 +142,21 @@ func (m *mediaBench) everyone(ctx context.Context, p phase) error {
 	return nil
 }
 
-// back brings everything back, each time into a new folder. Nothing is deleted
-// in between: for minutes ext4 passes over the inodes of deleted files
-// (recently_deleted in its ialloc.c), which can double what it costs whoever
-// makes files next.
+// inodesRest is how long ext4 passes over the inodes of files that were deleted,
+// and more (RECENTCY_MIN in its ialloc.c): whoever makes files in that time may
+// pay twice for it.
+const inodesRest = 70 * time.Second
+
+// back brings everything back, each time into a new folder. What a round made is
+// deleted after it, as there may be no room for more, and the next waits.
 func (m *mediaBench) back(ctx context.Context) error {
 	return m.rounds(func(round int) error {
 		for _, s := range m.running(restored, round) {
 			if s.aside {
 				continue
 			}
-			m.out = filepath.Join(m.dir, fmt.Sprintf("restored-%s-%d", s.word(), round))
-			if err := os.Mkdir(m.out, 0o700); err != nil {
+			m.out = filepath.Join(m.dir, "restored", s.word())
+			if err := os.MkdirAll(m.out, 0o700); err != nil {
 				return err
 			}
 			if err := m.measureSyncer(ctx, s, restored, s.restore); err != nil {
@@ -163,8 +166,20 @@ func (m *mediaBench) back(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
-		return nil
+		if err := os.RemoveAll(filepath.Dir(m.out)); err != nil || round == m.bench.rounds-1 {
+			return err
+		}
+		return wait(ctx, inodesRest)
 	})
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // complete makes sure that a restore is one: as many files and bytes.
