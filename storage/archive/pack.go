@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -123,6 +124,10 @@ func (w *Writer) upload(p *pack) error {
 	sum := ID(sha256.Sum256(p.body))
 	opt := storage.PutOptions{RetainUntil: retainUntil(w.opt.Retain)}
 	w.mu.Lock()
+	if w.index.marked[sum] && !w.a.Encrypted() { // encrypted bytes are never the same again
+		p.rename()
+		sum = sha256.Sum256(p.body)
+	}
 	whole := w.stats.Packs%proofEvery == 0
 	w.stats.Packs++
 	w.mu.Unlock()
@@ -144,6 +149,18 @@ func (w *Writer) upload(p *pack) error {
 		return w.writeIndex(w.ctx)
 	}
 	return nil
+}
+
+// rename gives a pack other bytes, and so another name, than those of one that is
+// to be deleted: a prune may do that at any moment, and a store can't be told to
+// delete only what was there before. It appends a skippable frame (RFC 8878,
+// 3.1.2) of eight random bytes to the last blob, which zstd passes over.
+func (p *pack) rename() {
+	frame := binary.LittleEndian.AppendUint32(nil, 0x184D2A50)
+	frame = binary.LittleEndian.AppendUint32(frame, 8)
+	frame = append(frame, rand.Text()[:8]...)
+	p.body = append(p.body, frame...)
+	p.blobs[len(p.blobs)-1].Stored += int64(len(frame))
 }
 
 // writeIndex puts an index object of the packs that none names yet.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/storetest"
 )
 
@@ -83,38 +85,84 @@ func (y *yard) step(open *[]*draft, step int) {
 }
 
 // A backup begins and ends between two calls of a prune, whichever they are:
-// what it has put may be listed by the second, and not have been by the first.
+// what it has put may be listed by the second, and not have been by the first;
+// or by none of them, where the store lists late.
 func TestABackupBetweenAnyTwoCallsOfAPruneIsWhole(t *testing.T) {
 	t.Parallel()
-	for nth, met := 1, true; met; nth++ {
-		met = false
-		inYard(t, 12, func(t *testing.T, y *yard) {
-			for range 6 {
-				y.backup()
-				later(5 * time.Hour)
+	for name, lists := range map[string]func(storage.Store) storage.Store{
+		"as it is":    func(s storage.Store) storage.Store { return s },
+		"late":        func(s storage.Store) storage.Store { return lateStore{s, 30 * time.Minute} },
+		"stale packs": func(s storage.Store) storage.Store { return &staleStore{Store: s} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nth := 1
+			for backupBeforeCall(t, nth, lists) {
+				nth++
 			}
-			_, err := y.prune(y.store, 0.6)
-			ok(t, err)
-			later(26 * time.Hour)
-			_, err = y.prune(storetest.Faulty(y.store, func(c storetest.Call) storetest.Fault {
-				if c.N != nth {
-					return storetest.Fault{}
-				}
-				met = true
-				return storetest.Fault{Hook: func(context.Context) { y.backup() }}
-			}), 0.4)
-			ok(t, err)
-			y.whole(fmt.Sprintf("a backup before call %d", nth))
-			for range 3 {
-				later(26 * time.Hour)
-				_, err = y.prune(y.store, 0)
-				ok(t, err)
+			if nth < 40 {
+				t.Errorf("a prune made %d calls: it had nothing to do", nth)
 			}
-			y.whole(fmt.Sprintf("long after a backup before call %d", nth))
-			y.clean()
 		})
-		if !met && nth < 40 {
-			t.Errorf("a prune made %d calls: it had nothing to do", nth)
+	}
+}
+
+// staleStore lists the packs for ever as it did the first time.
+type staleStore struct {
+	storage.Store
+	packs []storage.Object
+}
+
+func (s *staleStore) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	if prefix != "packs/" {
+		return s.Store.List(ctx, prefix)
+	}
+	return func(yield func(storage.Object, error) bool) {
+		if s.packs == nil {
+			for o, err := range s.Store.List(ctx, prefix) {
+				if err != nil {
+					yield(o, err)
+					return
+				}
+				s.packs = append(s.packs, o)
+			}
+		}
+		for _, o := range s.packs {
+			if !yield(o, nil) {
+				return
+			}
 		}
 	}
+}
+
+// backupBeforeCall says whether a prune made so many calls.
+func backupBeforeCall(t *testing.T, nth int, lists func(storage.Store) storage.Store) (met bool) {
+	t.Helper()
+	inYard(t, 12, func(t *testing.T, y *yard) {
+		for range 6 {
+			y.backup()
+			later(5 * time.Hour)
+		}
+		r, err := y.prune(y.store, 0.6)
+		ok(t, err)
+		dropped := y.want[r.Dropped[0]] // taken again, its packs have the same names
+		later(26 * time.Hour)
+		_, err = y.prune(storetest.Faulty(lists(y.store), func(c storetest.Call) storetest.Fault {
+			if c.N != nth {
+				return storetest.Fault{}
+			}
+			met = true
+			return storetest.Fault{Hook: func(context.Context) { y.backup(); y.backupOf(dropped) }}
+		}), 0.4)
+		ok(t, err)
+		y.whole(fmt.Sprintf("a backup before call %d", nth))
+		for range 3 {
+			later(26 * time.Hour)
+			_, err = y.prune(y.store, 0)
+			ok(t, err)
+		}
+		y.whole(fmt.Sprintf("long after a backup before call %d", nth))
+		y.clean()
+	})
+	return met
 }

@@ -102,6 +102,9 @@ func (p *pruning) sweep(ctx context.Context) error {
 			return err
 		}
 		packs, settled = p.due()
+		if packs, err = p.notPutAgain(ctx, packs); err != nil {
+			return err
+		}
 	}
 	gone := map[ID]bool{}
 	for _, d := range packs {
@@ -144,6 +147,21 @@ func (p *pruning) sweep(ctx context.Context) error {
 		return slices.ContainsFunc(settled, func(s tombstone) bool { return s.key == t.key })
 	})
 	return nil
+}
+
+// notPutAgain leaves out the packs that somebody has put anew though the list
+// does not say so yet.
+func (p *pruning) notPutAgain(ctx context.Context, packs []doomedPack) (rest []doomedPack, err error) {
+	for _, d := range packs {
+		again, err := p.putAgain(ctx, d.Pack)
+		if err != nil {
+			return nil, err
+		}
+		if !again {
+			rest = append(rest, d)
+		}
+	}
+	return rest, nil
 }
 
 // putAgain says whether somebody has put a pack anew since it was listed: a run

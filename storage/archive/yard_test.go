@@ -70,6 +70,17 @@ type draft struct {
 // pool.
 func (y *yard) begin(s storage.Store) (*draft, error) {
 	y.t.Helper()
+	var which []int
+	first := y.rnd.IntN(len(y.pool))
+	for i := range 4 + y.rnd.IntN(12) {
+		which = append(which, (first+i)%len(y.pool))
+	}
+	return y.beginWith(s, which)
+}
+
+// beginWith is begin with certain of the pool.
+func (y *yard) beginWith(s storage.Store, which []int) (*draft, error) {
+	y.t.Helper()
 	a, err := archive.Open(y.t.Context(), s, y.job...)
 	if err != nil {
 		return nil, err
@@ -78,17 +89,14 @@ func (y *yard) begin(s storage.Store) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{w: w, a: a}
-	first := y.rnd.IntN(len(y.pool))
-	for i := range 4 + y.rnd.IntN(12) {
-		n := (first + i) % len(y.pool)
+	d := &draft{w: w, a: a, which: which}
+	for _, n := range which {
 		id, _, err := w.Add(y.t.Context(), y.pool[n])
 		if err != nil {
 			w.Abort()
 			return nil, err
 		}
 		d.blobs = append(d.blobs, archive.Blob{ID: id, Size: int64(len(y.pool[n]))})
-		d.which = append(d.which, n)
 	}
 	return d, nil
 }
@@ -128,6 +136,14 @@ func (y *yard) commit(d *draft) error {
 func (y *yard) backup() {
 	y.t.Helper()
 	d, err := y.begin(y.store)
+	ok(y.t, err)
+	ok(y.t, y.commit(d))
+}
+
+// backupOf takes a point of certain of the pool.
+func (y *yard) backupOf(which []int) {
+	y.t.Helper()
+	d, err := y.beginWith(y.store, which)
 	ok(y.t, err)
 	ok(y.t, y.commit(d))
 }
