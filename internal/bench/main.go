@@ -28,6 +28,7 @@ func run() int {
 	only := flag.String("only", "", "database, or of it backup, restore or big (one table of 90 %); media; memory; empty: all")
 	files := flag.Int("files", 20_000, "files of the media store; 20,000 are 2.5 GiB")
 	tiny := flag.Int("tiny", 2_000_000, "tiny files that memory is measured with")
+	folder := flag.String("fill", "", "only fill this folder with the tiny files, and say how many they are")
 	flag.Parse()
 
 	if !slices.Contains([]string{"", "database", "backup", "restore", "big", "media", "memory"}, *only) {
@@ -36,10 +37,12 @@ func run() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *folder != "" {
+		return code(fill(ctx, *folder, *tiny))
+	}
 	b, err := newBench(ctx, *program, *scale, *rounds)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return 1
+		return code(err)
 	}
 	defer b.close()
 	b.files, b.tiny = *files, *tiny
@@ -59,17 +62,22 @@ func run() int {
 			continue
 		}
 		if err := p.run(ctx); err != nil {
-			fmt.Fprintf(os.Stderr, "bench %s: %v\n", p.name, err)
-			return 1
+			return code(fmt.Errorf("%s: %w", p.name, err))
 		}
 	}
 	text := b.report(time.Since(began))
 	fmt.Print(text)
-	if *out != "" {
-		if err := rewrite(*out, text); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			return 1
-		}
+	if *out == "" {
+		return 0
 	}
-	return 0
+	return code(rewrite(*out, text))
+}
+
+// code is the exit code, after what went wrong.
+func code(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	return 1
 }
