@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -163,6 +164,48 @@ func TestCopyIsVerbatim(t *testing.T) {
 		ok(t, err)
 		if len(r.Points) != 1 || r.Points[0].There || r.Packs == 0 || len(wholePoints(t, to, k.owner)) != 3 {
 			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// A prune whose clock is wrong, or somebody's hand, deletes in the target what
+// the copy has put there, or counts on: no point is put that would not restore.
+func TestCopyNoticesWhatIsDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	from, k, ids := original(t, true, 1, 2)
+	job := []age.Identity{k.job}
+	for name, before := range map[string][]string{"what it put": nil, "what was there": ids[:1]} {
+		to := mem.New()
+		if before != nil {
+			_, err := copyAll(t, from, to, job, archive.CopyOptions{Points: before})
+			ok(t, err)
+		}
+		deleted := ""
+		for key := range keysOf(t, to) {
+			if strings.HasPrefix(key, "packs/") {
+				deleted = key
+			}
+		}
+		between := storetest.Faulty(to, func(c storetest.Call) storetest.Fault {
+			if c.Op != storetest.Put || !strings.HasPrefix(c.Key, "index/") {
+				if deleted == "" && c.Op == storetest.Put && strings.HasPrefix(c.Key, "packs/") {
+					deleted = c.Key
+				}
+				return storetest.Fault{}
+			}
+			return storetest.Fault{Hook: func(ctx context.Context) { ok(t, to.Delete(ctx, deleted)) }}
+		})
+		_, err := copyAll(t, from, between, job, archive.CopyOptions{})
+		if err == nil || !strings.Contains(err.Error(), "is gone") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := count(t, to, "points/"); n != len(before) {
+			t.Errorf("%s: %d points", name, n)
+		}
+		_, err = copyAll(t, from, to, job, archive.CopyOptions{})
+		ok(t, err)
+		if want, got := wholePoints(t, from, k.owner), wholePoints(t, to, k.owner); name == "what it put" && !maps.Equal(want, got) {
+			t.Errorf("%s: after another copy the points are others", name)
 		}
 	}
 }

@@ -198,23 +198,28 @@ func (a *Archive) listPacks(ctx context.Context) (map[ID]int64, error) {
 	return packs, nil
 }
 
-// stillThere lists the packs once more. One that was there when the run began
-// and is gone was deleted by somebody whose clock is wrong, or by hand, and the
-// run may count on it. A store may list late what this run has put.
-func (a *Archive) stillThere(ctx context.Context, x *index) error {
+// stillThere lists the packs once more, before a point is put. One that was
+// there when the run began, or that it has put, and that is gone was deleted by
+// somebody whose clock is wrong, or by hand, and the point may count on it. A
+// store may list late what was put just now.
+func (a *Archive) stillThere(ctx context.Context, x *index, put []ID) error {
 	listed, err := a.listPacks(ctx)
 	if err != nil {
 		return err
 	}
-	for i := range x.packs {
-		p := &x.packs[i]
-		if _, ok := listed[p.sum]; ok || p.state != packThere {
+	for _, p := range x.packs {
+		if p.state == packThere {
+			put = append(put, p.sum)
+		}
+	}
+	for _, sum := range put {
+		if _, ok := listed[sum]; ok {
 			continue
 		}
-		key := packKey(p.sum)
+		key := packKey(sum)
 		switch _, err := a.store.Stat(ctx, key); {
 		case errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("%s was there when this run began and is gone: look at the clocks of the machines that prune, and run it again", key)
+			return fmt.Errorf("%s was there when this run needed it and is gone: look at the clocks of the machines that prune, and run it again", key)
 		case err != nil:
 			return fmt.Errorf("look at %s: %w", key, err)
 		}

@@ -134,7 +134,7 @@ func (a *Archive) checkBlobs(ctx context.Context, m *Manifest) error {
 		if x, err = a.openIndex(ctx); err != nil {
 			return err
 		}
-	} else if err := a.stillThere(ctx, x); err != nil {
+	} else if err := a.stillThere(ctx, x, nil); err != nil {
 		return err
 	}
 	for _, t := range m.tables() {

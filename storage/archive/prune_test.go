@@ -74,7 +74,7 @@ func TestACommitRefusesPacksThatWentDuringTheRun(t *testing.T) {
 				break
 			}
 		}
-		if err := y.commit(d); err == nil || !strings.Contains(err.Error(), "was there when this run began and is gone") {
+		if err := y.commit(d); err == nil || !strings.Contains(err.Error(), "was there when this run needed it and is gone") {
 			t.Errorf("%v", err)
 		}
 		if n := len(y.points(y.store)); n != 1 {
