@@ -22,9 +22,10 @@ build: ## Build bin/synapse-maint
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/synapse-maint ./cmd/synapse-maint
 
+# -count=1: the test cache does not know of the program that tests build and run.
 test: setup ## Run every test against real PostgreSQL and a real S3 server
 	go vet ./...
-	go test -timeout 50m ./...
+	go test -count=1 -timeout 50m ./...
 
 race: ## Run every test with the race detector
 	@$(SETUP)/packages.sh race

@@ -325,24 +325,15 @@ func (c *verbatim) indexes(ctx context.Context, all packSet) error {
 	return err
 }
 
-// needed are the packs that points need and that were copied.
-func (c *verbatim) needed() packSet {
-	all := packSet{}
-	for _, need := range c.needs {
-		for n := range need {
-			if c.bad[n] == nil {
-				all[n] = struct{}{}
-			}
-		}
-	}
-	return all
-}
-
 // points puts the manifests, oldest first, each if all that it needs is there.
 func (c *verbatim) points(ctx context.Context) error {
 	var put []ID
-	for n := range c.needed() {
-		put = append(put, c.reader.index.packs[n].sum)
+	for _, need := range c.needs {
+		for n := range need {
+			if c.bad[n] == nil {
+				put = append(put, c.reader.index.packs[n].sum)
+			}
+		}
 	}
 	if err := c.to.stillThere(ctx, c.target, put); err != nil {
 		return fmt.Errorf("copy: %w", err)

@@ -216,6 +216,7 @@ func (a *Archive) stillThere(ctx context.Context, x *index, put []ID) error {
 		if _, ok := listed[sum]; ok {
 			continue
 		}
+		listed[sum] = 0 // it is looked for once
 		key := packKey(sum)
 		switch _, err := a.store.Stat(ctx, key); {
 		case errors.Is(err, fs.ErrNotExist):
