@@ -63,14 +63,14 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 		g.progress.total = f.tally.bytes
 	}
 	end := g.syncOften()
-	err = g.write(ctx)
+	if err = g.write(ctx); err == nil {
+		g.syncSoon() // while it is looked at
+		err = g.check(ctx)
+	}
 	if failed := end(); err == nil {
 		err = failed
 	}
 	if err != nil {
-		return g.note, g.explain(ctx, err)
-	}
-	if err := g.check(ctx); err != nil {
 		return g.note, g.explain(ctx, err)
 	}
 	if err := g.sync(); err != nil {
@@ -81,7 +81,8 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 
 // write makes what is missing. Folders, links and the like are made as they
 // come; files are gathered, so that their blobs are read in the order in which
-// they lie in the packs.
+// they lie in the packs. While a batch of them is written the next is gathered:
+// folders are made by one goroutine, which leaves the other CPUs idle.
 func (g *filling) write(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	runs := make(chan run)
@@ -97,24 +98,48 @@ func (g *filling) write(ctx context.Context) error {
 			return nil
 		})
 	}
+	batches := make(chan *gathered)
 	group.Go(func() error {
 		defer close(runs)
-		batch := &gathered{reader: g.opt.Reader}
-		err := g.each(ctx, g.place.tree, &g.tally, func(d *difference) error {
-			if err := g.one(d, batch); err != nil {
+		for b := range batches {
+			if err := b.send(ctx, runs); err != nil {
 				return err
 			}
-			if batch.full() {
-				return batch.send(ctx, runs)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-		return batch.send(ctx, runs)
+		return nil
+	})
+	group.Go(func() error {
+		defer close(batches)
+		return g.gather(ctx, batches)
 	})
 	return group.Wait()
+}
+
+// gather looks for what is missing, and sends batches of files.
+func (g *filling) gather(ctx context.Context, to chan<- *gathered) error {
+	batch := &gathered{reader: g.opt.Reader, share: 8} // the workers wait for the first
+	send := func() error {
+		select {
+		case to <- batch:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		batch = &gathered{reader: g.opt.Reader, share: 1}
+		return nil
+	}
+	err := g.each(ctx, g.place.tree, &g.tally, func(d *difference) error {
+		if err := g.one(d, batch); err != nil {
+			return err
+		}
+		if batch.full() {
+			return send()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return send()
 }
 
 // sync returns when what was written survives a loss of power: all at once, not
@@ -130,6 +155,11 @@ func (g *filling) wrote(bytes int64) {
 	if g.unsynced.Add(bytes) < syncEvery {
 		return
 	}
+	g.syncSoon()
+}
+
+// syncSoon says that it is time to sync.
+func (g *filling) syncSoon() {
 	g.unsynced.Store(0)
 	select {
 	case g.due <- struct{}{}:
@@ -234,6 +264,8 @@ func (g *filling) check(ctx context.Context) error {
 		}
 	}
 	var n tally
+	var folders errgroup.Group
+	folders.SetLimit(g.opt.Jobs)
 	absent := int64(0)
 	err := g.each(ctx, g.place.tree, &n, func(d *difference) error {
 		switch {
@@ -243,8 +275,16 @@ func (g *filling) check(ctx context.Context) error {
 			absent++
 			return nil
 		}
-		return g.skip(d.want, g.place.adjust(d.want, d.have))
+		want, have := d.want, d.have
+		if want.Kind == archive.KindFolder { // most of them have to be adjusted
+			folders.Go(func() error { return g.skip(want, g.place.adjust(want, have)) })
+			return nil
+		}
+		return g.skip(want, g.place.adjust(want, have))
 	})
+	if failed := folders.Wait(); err == nil {
+		err = failed
+	}
 	g.note.Wrong = max(0, absent-g.note.Skipped)
 	if n := g.place.unowned.Load(); n > 0 {
 		g.note.Warnings = append(g.note.Warnings, fmt.Sprintf("%s could not be given to the owner the point has: run the restore as root, or chown -R %s to Synapse's user",

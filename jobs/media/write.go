@@ -16,7 +16,7 @@ const (
 	// gatherFiles and gatherBytes bound what is gathered before it is written:
 	// the more, the more of a night's few files, which lie in one pack and all
 	// over the listing, are read with one request. An entry takes about 300
-	// bytes.
+	// bytes, and there are two such batches.
 	gatherFiles = 16 << 10
 	gatherBytes = 1 << 30
 	// runFiles and runBytes bound what one worker writes of it at a time.
@@ -40,6 +40,7 @@ type gathered struct {
 	large  []archive.Entry
 	files  int
 	bytes  int64
+	share  int // of the bounds that it may reach: 1 is all, 8 an eighth
 }
 
 func (b *gathered) add(e archive.Entry) {
@@ -61,7 +62,9 @@ func (b *gathered) add(e archive.Entry) {
 	}
 }
 
-func (b *gathered) full() bool { return b.files >= gatherFiles || b.bytes >= gatherBytes }
+func (b *gathered) full() bool {
+	return b.files >= gatherFiles/b.share || b.bytes >= gatherBytes/int64(b.share)
+}
 
 // send hands what was gathered to the workers.
 func (b *gathered) send(ctx context.Context, to chan<- run) error {
@@ -105,7 +108,6 @@ func (b *gathered) send(ctx context.Context, to chan<- run) error {
 			return err
 		}
 	}
-	*b = gathered{reader: b.reader}
 	return nil
 }
 
