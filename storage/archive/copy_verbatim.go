@@ -239,7 +239,7 @@ func (c *verbatim) pack(ctx context.Context, p uint32, whole bool) error {
 	info := c.reader.index.packs[p]
 	body, err := c.from.packBytes(ctx, info)
 	if err == nil {
-		err = putPack(ctx, c.to.store, info.sum, body, storage.PutOptions{RetainUntil: retainUntil(c.opt.Retain)}, whole)
+		_, err = putPack(ctx, c.to.store, info.sum, body, storage.PutOptions{RetainUntil: retainUntil(c.opt.Retain)}, whole)
 		if err != nil {
 			return err
 		}

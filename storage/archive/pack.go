@@ -119,7 +119,10 @@ func (w *Writer) ship(p *pack) {
 	})
 }
 
-// upload puts a pack, proves that it arrived, and makes its blobs known.
+// upload puts a pack and makes its blobs known. In a store that keeps checksums
+// most packs are proved to be there when an index object is about to name them:
+// to look at each right after its put would take as many requests again, and
+// the time of another trip to the store.
 func (w *Writer) upload(p *pack) error {
 	sum := ID(sha256.Sum256(p.body))
 	opt := storage.PutOptions{RetainUntil: retainUntil(w.opt.Retain)}
@@ -131,7 +134,14 @@ func (w *Writer) upload(p *pack) error {
 	whole := w.stats.Packs%proofEvery == 0
 	w.stats.Packs++
 	w.mu.Unlock()
-	if err := putPack(w.ctx, w.a.store, sum, p.body, opt, whole); err != nil {
+	unseen := !whole && w.keepsSums.Load()
+	if !unseen {
+		keeps, err := putPack(w.ctx, w.a.store, sum, p.body, opt, whole)
+		if err != nil {
+			return err
+		}
+		w.keepsSums.Store(keeps)
+	} else if err := sendPack(w.ctx, w.a.store, sum, p.body, opt); err != nil {
 		return err
 	}
 	rec := packRecord{Pack: sum, Size: int64(len(p.body)), Blobs: p.blobs}
@@ -141,6 +151,9 @@ func (w *Writer) upload(p *pack) error {
 		delete(w.pending, b.ID)
 	}
 	w.unindexed = append(w.unindexed, rec)
+	if unseen {
+		w.unseen = append(w.unseen, rec)
+	}
 	w.unstored += rec.Size
 	w.stats.StoredBytes += rec.Size
 	due := w.unstored >= w.due
@@ -168,11 +181,15 @@ func (w *Writer) writeIndex(ctx context.Context) error {
 	w.indexMu.Lock()
 	defer w.indexMu.Unlock()
 	w.mu.Lock()
-	packs := w.unindexed
-	w.unindexed, w.unstored = nil, 0
+	packs, unseen := w.unindexed, w.unseen
+	w.unindexed, w.unseen, w.unstored = nil, nil, 0
+	inArchive := len(w.index.packs)
 	w.mu.Unlock()
 	if len(packs) == 0 {
 		return nil
+	}
+	if err := w.a.seePacks(ctx, unseen, inArchive); err != nil {
+		return err
 	}
 	_, stored, err := w.a.putIndex(ctx, packs, w.opt.Retain)
 	if err != nil {

@@ -271,7 +271,7 @@ func (r *repacker) ship(ctx context.Context) error {
 	}
 	sum := ID(sha256.Sum256(r.body))
 	opt := storage.PutOptions{RetainUntil: retainUntil(r.p.Retain)}
-	if err := putPack(ctx, r.p.a.store, sum, r.body, opt, true); err != nil {
+	if _, err := putPack(ctx, r.p.a.store, sum, r.body, opt, true); err != nil {
 		return err
 	}
 	r.records = append(r.records, packRecord{Pack: sum, Size: int64(len(r.body)), Blobs: r.blobs})

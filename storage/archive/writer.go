@@ -19,7 +19,7 @@ import (
 // WriterOptions are a writer's; the zero value is good.
 type WriterOptions struct {
 	Level    int           // of zstd, as its program counts; 0 is 1, the fastest
-	PackSize int           // bytes; 0 is 16 MiB; at most 32 MiB
+	PackSize int           // bytes; 0 is 24 MiB; at most 32 MiB
 	Retain   time.Duration // object lock of what is written, and of the point; 0 is none
 	Workers  int           // how many goroutines compress at once; 0 is GOMAXPROCS; at most that and 4
 	Uploads  int           // how many packs are sent at once; 0 is 2
@@ -39,7 +39,7 @@ type Stats struct {
 
 // Writer adds blobs to an archive. Add may be called by many goroutines.
 //
-// Memory: packs take (Uploads + 1) times PackSize, 48 MiB by default, whatever
+// Memory: packs take (Uploads + 1) times PackSize, 72 MiB by default, whatever
 // the size of blobs, and those of metadata 8 MiB; each worker has its encoder (3 MiB) and one compressed
 // blob, twice if encrypted: a fifth of the blob's size for COPY text, never more
 // than it; the index takes 55 bytes a blob. With two workers and blobs of 8 MiB
@@ -70,19 +70,21 @@ type Writer struct {
 	index     *index
 	pending   map[ID]struct{} // claimed by an Add, not in the index yet
 	unindexed []packRecord
-	unstored  int64 // bytes of the packs in unindexed
-	due       int64 // how many of them are written to the index at once
+	unseen    []packRecord // of them those that the store acknowledged, and nobody has looked at
+	unstored  int64        // bytes of the packs in unindexed
+	due       int64        // how many of them are written to the index at once
 	stats     Stats
 
-	indexMu sync.Mutex // one index object at a time
-	added   atomic.Int64
+	keepsSums atomic.Bool // the store has checksums of the packs
+	indexMu   sync.Mutex  // one index object at a time
+	added     atomic.Int64
 }
 
 // scratch holds a worker's buffers between blobs.
 type scratch struct{ zip, enc []byte }
 
 const (
-	defaultPack = 16 << 20
+	defaultPack = 24 << 20
 	// metaPack is the size of packs of metadata.
 	metaPack = 4 << 20
 	// keepBuffer is the largest blob whose buffers are kept for the next: a few
