@@ -16,7 +16,7 @@ FROM debian:${DEBIAN}-slim
 RUN apt-get update \
 	&& apt-get install --yes --no-install-recommends postgresql-client ca-certificates tzdata \
 	&& rm -rf /var/lib/apt/lists/* \
-	&& useradd --system --uid 10001 --create-home --home-dir /var/lib/synapse-maint --shell /usr/sbin/nologin synapse-maint
+	&& useradd --no-log-init --uid 10001 --create-home --home-dir /var/lib/synapse-maint --shell /usr/sbin/nologin synapse-maint
 COPY --from=build /synapse-maint /usr/local/bin/synapse-maint
 # A number, so that Kubernetes can prove that it isn't root.
 USER 10001:10001

@@ -9,6 +9,8 @@ GOLANGCI_LINT := v2.15.0
 IMAGE ?= synapse-maint:$(VERSION)
 SCALE ?= 1
 FUZZTIME ?= 20s
+# Of the container image; buildah takes the same arguments.
+ENGINE ?= $(firstword $(foreach e,docker podman buildah,$(shell command -v $(e))))
 
 .PHONY: help setup build test race lint fmt fuzz demo bench image clean
 
@@ -51,9 +53,9 @@ bench: build ## Measure against peers, which it installs; SCALE=1 is a database 
 	@$(SETUP)/packages.sh bench
 	@go run ./internal/bench -scale $(SCALE) -out docs/benchmarks.md
 
-image: ## Build the container image with docker or podman
-	@tool=$$(command -v docker || command -v podman || { echo "image: neither docker nor podman is installed" >&2; exit 1; }); \
-	"$$tool" build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+image: ## Build the container image with ENGINE: docker, podman or buildah
+	@[ -n "$(ENGINE)" ] || { echo "image: neither docker nor podman nor buildah is installed" >&2; exit 1; }
+	"$(ENGINE)" build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
 clean: ## Remove what was built; the caches stay
 	rm -rf bin dist .demo .bench

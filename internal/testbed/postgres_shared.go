@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +21,23 @@ func Postgres(t testing.TB) *PG {
 	return PostgresVersion(t, 0)
 }
 
+// PostgresVersions are the major versions that tests of the database run with:
+// those in POSTGRES_VERSIONS, which make setup installs ("15 18"), else 15 and 17.
+func PostgresVersions() []int {
+	var list []int
+	for word := range strings.FieldsSeq(os.Getenv("POSTGRES_VERSIONS")) {
+		if major, err := strconv.Atoi(word); err == nil {
+			list = append(list, major)
+		}
+	}
+	if len(list) == 0 {
+		return []int{15, 17}
+	}
+	return list
+}
+
 // PostgresVersion returns this test process's server of a major version. One
-// that Debian's release doesn't have (15 or 17) comes from the user's cache.
+// that Debian's release doesn't have comes from the user's cache.
 func PostgresVersion(t testing.TB, major int) *PG {
 	t.Helper()
 	start, _ := sharedPostgres.LoadOrStore(major, sync.OnceValues(func() (*PG, error) {

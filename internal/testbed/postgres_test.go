@@ -130,10 +130,10 @@ func query(t *testing.T, url, sql string) (value string) {
 	return value
 }
 
-// Both versions run natively, with the extensions that Debian ships along.
+// All versions run natively, with the extensions that Debian ships along.
 func TestPostgresVersions(t *testing.T) {
 	t.Parallel()
-	for _, major := range []int{15, 17} {
+	for _, major := range testbed.PostgresVersions() {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			t.Parallel()
 			p := testbed.PostgresVersion(t, major)

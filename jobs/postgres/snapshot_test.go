@@ -17,7 +17,7 @@ import (
 )
 
 // versions are the servers that the copy is tested with.
-var versions = []int{15, 17}
+var versions = testbed.PostgresVersions()
 
 func parsed(t testing.TB, dsn string) *Config {
 	t.Helper()

@@ -52,8 +52,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
 	rm -f "$log"
 fi
 
-# Both versions that the tests name: the one that this release doesn't have
-# comes from the release that does.
-for major in ${POSTGRES_VERSIONS:-15 17}; do
+# The versions that tests name, and those that POSTGRES_VERSIONS adds: one that
+# this release doesn't have comes from the release that does.
+for major in 15 17 ${POSTGRES_VERSIONS:-}; do
 	[ -x "/usr/lib/postgresql/$major/bin/initdb" ] || bash ./postgres.sh "$major" >/dev/null
 done

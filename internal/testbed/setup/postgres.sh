@@ -16,6 +16,7 @@ fail() { echo "postgres.sh: $*" >&2; exit 1; }
 case $major in
 	15) release=bookworm ;;
 	17) release=trixie ;;
+	18) release=sid ;;
 	*) fail "no Debian release is known to have PostgreSQL $major" ;;
 esac
 for program in apt-get dpkg dpkg-deb patchelf flock; do
