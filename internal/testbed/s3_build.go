@@ -161,3 +161,19 @@ func (s *S3Server) DeleteVersions(t testing.TB, bucket, key string) error {
 	}
 	return nil
 }
+
+// Undelete removes the delete markers of a bucket with versions, as an operator
+// does who takes a deletion back.
+func (s *S3Server) Undelete(t testing.TB, bucket string) {
+	t.Helper()
+	out, err := s.client().ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: &bucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range out.DeleteMarkers {
+		_, err := s.client().DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: m.Key, VersionId: m.VersionId})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

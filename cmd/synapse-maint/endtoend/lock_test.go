@@ -1,0 +1,49 @@
+package endtoend
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/synapse-maint/synapse-maint/internal/testbed"
+)
+
+// A prune with the wrong rules, or an intruder with the store's credentials:
+// what object lock protects is hidden at most, and comes back whole.
+func TestWhatPruneHidUnderObjectLockComesBack(t *testing.T) {
+	t.Parallel()
+	s3 := testbed.S3(t)
+	w := emptyWorld(t, testbed.Postgres(t))
+	bucket := s3.LockedBucket(t)
+	config := filepath.Join(w.dir, "locked.yaml")
+	w.ok(os.WriteFile(config, []byte("stores:\n  locked:\n    url: "+s3.URL(bucket)+"\n    objectLock: 24h\ndefaults:\n  store: locked\n"), 0o600))
+	w.set(s3.Env()...)
+	w.set("SYNAPSE_MAINT_CONFIG="+config, "SYNAPSE_MAINT_STORE=")
+	w.useDatabase(tinyDatabase(t, w.pg))
+	w.done("init")
+	for range 2 {
+		w.done("backup")
+		w.goOn()
+	}
+	want := w.points()
+	key := func(point string) string { return homeserver + "/points/" + point }
+	for _, point := range want {
+		if lock, err := s3.Retention(t, bucket, key(point)); err != nil || !strings.HasPrefix(lock, "GOVERNANCE until ") {
+			t.Errorf("%s: %s, %v", point, lock, err)
+		}
+	}
+	w.done("prune", "--keep-last", "1", "--yes")
+	if got := w.points(); len(got) != 1 || got[0] != want[1] {
+		t.Fatalf("after the prune: %v", got)
+	}
+	if err := s3.DeleteVersions(t, bucket, key(want[0])); err == nil {
+		t.Error("a locked point could be deleted for good")
+	}
+	s3.Undelete(t, bucket)
+	if got := w.points(); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("%v came back, of %v", got, want)
+	}
+	w.done("verify", "--read-data")
+	w.done(w.restore("--at", want[0], "--mode", "beside", "--target-database", w.name+"_beside")...)
+}
