@@ -207,7 +207,7 @@ func (g *filling) one(d *difference, batch *gathered) error {
 	case d.want.Kind == archive.KindFolder:
 		fd, err := g.place.in(d.path)
 		if err == nil {
-			err = unix.Close(fd)
+			err = errors.Join(unix.Close(fd), g.place.adopt(d.want))
 		}
 		return g.skip(d.want, err)
 	}

@@ -347,3 +347,38 @@ func TestDamagedListingDeletesNothing(t *testing.T) {
 		t.Errorf("%+v", note)
 	}
 }
+
+// A volume is lost, and root restores to a folder that nobody has made: Synapse
+// has to get in, whose user is not root.
+func TestAFolderThatIsMadeIsSynapses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/one", "one")
+	class := filepath.Join(w.dir, "local_content")
+	ok(t, os.Chmod(class, 0o751))
+	if os.Geteuid() == 0 {
+		ok(t, os.Chown(class, 991, 992))
+	}
+	w.must()
+	above := filepath.Join(t.TempDir(), "data")
+	made := filepath.Join(above, "media_store")
+	_, err := w.filler(made).Fill(t.Context(), func(jobs.Progress) {})
+	ok(t, err)
+	var want, got, over unix.Stat_t
+	ok(t, errors.Join(unix.Stat(class, &want), unix.Stat(made, &got), unix.Stat(above, &over)))
+	if got.Mode != want.Mode || got.Uid != want.Uid || got.Gid != want.Gid {
+		t.Errorf("%o of %d:%d, want %o of %d:%d", got.Mode, got.Uid, got.Gid, want.Mode, want.Uid, want.Gid)
+	}
+	if over.Mode&0o777 != 0o755 {
+		t.Errorf("what it lies in has mode %o", over.Mode)
+	}
+
+	// One that was there stays as it is.
+	ok(t, os.Chmod(made, 0o700))
+	ok(t, os.RemoveAll(filepath.Join(made, "local_content")))
+	_, err = w.filler(made).Fill(t.Context(), func(jobs.Progress) {})
+	ok(t, err)
+	if ok(t, unix.Stat(made, &got)); got.Mode&0o777 != 0o700 {
+		t.Errorf("its mode became %o", got.Mode)
+	}
+}

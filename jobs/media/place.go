@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 
@@ -22,6 +23,7 @@ type place struct {
 	files   atomic.Int64
 	root    bool         // may give files to others
 	unowned atomic.Int64 // files whose owner could not be set
+	made    bool         // by this run, and nobody's yet
 }
 
 // folderMode is that of folders that no entry describes, and of all until they
@@ -29,14 +31,51 @@ type place struct {
 const folderMode = 0o750
 
 func openPlace(dir, run string) (*place, error) {
-	if err := os.MkdirAll(dir, folderMode); err != nil {
+	made, err := makePlace(dir)
+	if err != nil {
 		return nil, err
 	}
 	t, err := openTree(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &place{tree: t, run: run, root: os.Geteuid() == 0}, nil
+	return &place{tree: t, run: run, root: os.Geteuid() == 0, made: made}, nil
+}
+
+// makePlace makes the folder unless it is there, and what it lies in, where
+// Synapse's user has to get through: this process's umask would not let it.
+func makePlace(dir string) (made bool, err error) {
+	var above []string
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if made {
+			above = append(above, at)
+		}
+		made = true
+	}
+	if err := os.MkdirAll(dir, folderMode); err != nil {
+		return false, err
+	}
+	for _, at := range above {
+		if err := os.Chmod(at, 0o755); err != nil { //nolint:gosec // as above
+			return false, err
+		}
+	}
+	return made, nil
+}
+
+// adopt gives a folder that this run made to whom the first of Synapse's own
+// folders in it belongs, with its mode: the point has no entry for it, and
+// root's own would keep Synapse out.
+func (p *place) adopt(e *archive.Entry) error {
+	if !p.made || strings.Contains(e.Path, "/") {
+		return nil
+	}
+	p.made = false
+	p.own(p.fd, ".", e)
+	return unix.Fchmodat(p.fd, ".", e.Mode, 0)
 }
 
 // split cuts a path into folder and name.
