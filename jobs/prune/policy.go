@@ -93,8 +93,9 @@ type Choice struct {
 // Choose says what becomes of each point, oldest first. A point is kept if a
 // rule wants it for any of its parts: a night without media does not take the
 // place of one that has them. Points that are not good never count, so that they
-// push no good one out; they go when they would go if they were good. The newest
-// good point of each part stays whatever the policy says.
+// push no good one out; they go when they would go if they were good, unless no
+// good point has one of their parts: then what they still hold may be all there
+// is. The newest good point of each part stays whatever the policy says.
 func Choose(points []Candidate, p Policy) []Choice {
 	points = slices.Clone(points)
 	slices.SortStableFunc(points, func(a, b Candidate) int { return b.Taken.Compare(a.Taken) })
@@ -106,6 +107,9 @@ func Choose(points []Candidate, p Policy) []Choice {
 		if !c.Good && len(asIfGood[c.ID]) > 0 {
 			choice.Why = []string{"not verified as good: kept, and not counted"}
 		}
+		if lone := missing(good, c.Parts); len(choice.Why) == 0 && len(lone) > 0 {
+			choice.Why = []string{"no good point has " + strings.Join(lone, ", ")}
+		}
 		choice.Keep = len(choice.Why) > 0
 		if !choice.Keep {
 			choice.Why = []string{"no rule wants it"}
@@ -113,6 +117,16 @@ func Choose(points []Candidate, p Policy) []Choice {
 		all = append(all, choice)
 	}
 	return all
+}
+
+// missing returns those of the parts that no point has.
+func missing(points []Candidate, parts []string) (lone []string) {
+	for _, part := range parts {
+		if !slices.ContainsFunc(points, func(c Candidate) bool { return slices.Contains(c.Parts, part) }) {
+			lone = append(lone, part)
+		}
+	}
+	return lone
 }
 
 // wanted returns the reasons to keep each point of a list, newest first.

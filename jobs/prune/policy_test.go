@@ -92,6 +92,25 @@ func TestNewestGoodPointOfEachPartStays(t *testing.T) {
 	}
 }
 
+// A damaged pack that all points need: none is good, and each may be the one
+// that has what can still be saved.
+func TestDamagedPointsStayWhileNoneIsGood(t *testing.T) {
+	t.Parallel()
+	points := []prune.Candidate{
+		night(0, true, "database"), night(1, false, "database", "media"), night(2, false, "media"), night(3, false, "database"), night(4, true, "database"),
+	}
+	if got := kept(points, prune.Policy{Last: 1}); got != "0 1 2" {
+		t.Errorf("kept %s", got)
+	}
+	if why := prune.Choose(points, prune.Policy{Last: 1})[2].Why[0]; why != "no good point has media" {
+		t.Errorf("kept because %q", why)
+	}
+	points = append(points, night(-1, true, "media"))
+	if got := kept(points, prune.Policy{Last: 1}); got != "-1 0" {
+		t.Errorf("with a good one: kept %s", got)
+	}
+}
+
 // Whatever the points are, a good one of each part that has one stays, and
 // more time never brings an older point back.
 func TestPolicyNeverDropsTheLastGoodOne(t *testing.T) {
