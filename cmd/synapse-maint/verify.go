@@ -120,7 +120,8 @@ func (p *program) verifyText(r verify.Result) string {
 		}
 	}
 	for _, d := range r.Damaged {
-		fmt.Fprintf(&b, "  %s: %s (found first %s)\n", d.Key, d.Problem, stamp(d.Since))
+		problem := strings.TrimPrefix(d.Problem, d.Key+" is ")
+		fmt.Fprintf(&b, "  %s: %s (found first %s)\n", d.Key, problem, stamp(d.Since))
 	}
 	fmt.Fprintf(&b, "%s, %s of them read (%s), in %s\n", jobs.Count(int64(r.Packs), "pack"), jobs.Count(int64(r.Read), ""),
 		jobs.Size(r.Bytes), progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
