@@ -96,9 +96,10 @@ func TestNothingOutlivesAKilledTestProcess(t *testing.T) {
 		_, err := os.Stat(string(dir))
 		return errors.Is(err, fs.ErrNotExist)
 	})
-	if out, _ := exec.Command("ps", "-eo", "args").Output(); strings.Contains(string(out), string(dir)) {
-		t.Errorf("a process of %s still runs", dir)
-	}
+	until(t, "its processes have ended, who removed it too", func() bool {
+		out, err := exec.Command("ps", "-eo", "args").Output()
+		return err == nil && !strings.Contains(string(out), string(dir))
+	})
 }
 
 func until(t *testing.T, what string, ok func() bool) {
