@@ -285,6 +285,9 @@ func (g *filling) check(ctx context.Context) error {
 	if failed := folders.Wait(); err == nil {
 		err = failed
 	}
+	if g.tally.damaged == nil {
+		g.tally.damaged = n.damaged
+	}
 	g.note.Wrong = max(0, absent-g.note.Skipped)
 	if n := g.place.unowned.Load(); n > 0 {
 		g.note.Warnings = append(g.note.Warnings, fmt.Sprintf("%s could not be given to the owner the point has: run the restore as root, or chown -R %s to Synapse's user",
@@ -301,8 +304,13 @@ func (g *filling) deleteExtra(ctx context.Context) error {
 		return nil
 	}
 	var folders []string
-	err := g.each(ctx, g.place.tree, &tally{}, func(d *difference) error {
+	var now tally
+	err := g.each(ctx, g.place.tree, &now, func(d *difference) error {
 		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case now.damaged != nil: // a page that could be read a moment ago: its files look extra
+			return nil
 		case d.want != nil || !g.deletes(d) || d.have.gone || d.have.odd != "":
 			return nil
 		case d.have.Kind == archive.KindFolder:
@@ -313,6 +321,9 @@ func (g *filling) deleteExtra(ctx context.Context) error {
 		}
 		return g.place.remove(d.path, 0)
 	})
+	if g.tally.damaged = now.damaged; err != nil || now.damaged != nil {
+		return err
+	}
 	for _, path := range slices.Backward(folders) {
 		_ = g.place.remove(path, unix.AT_REMOVEDIR) // somebody may have put something there
 	}

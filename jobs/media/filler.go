@@ -188,6 +188,9 @@ func (f *Filler) each(ctx context.Context, t *tree, n *tally, do func(*differenc
 		if f.opt.CheckAll && t != nil {
 			f.checkBytes(ctx, t, list)
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		for i := range list {
 			if err := do(&list[i]); err != nil {
 				return err

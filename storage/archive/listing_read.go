@@ -37,7 +37,8 @@ func EntriesUnder(ctx context.Context, src BlobSource, m *Media, path string) it
 			some, rest = together(rest)
 			pages := readPages(ctx, src, some)
 			for _, r := range some {
-				if ctx.Err() != nil {
+				if ctx.Err() != nil { // an end without it would say that there are no more
+					yield(Entry{}, context.Cause(ctx))
 					return
 				}
 				if p := pages[r.Page]; !yieldPage(p.text, p.err, r, path, yield) {

@@ -131,7 +131,10 @@ func (w *Writer) upload(p *pack) error {
 		p.rename()
 		sum = sha256.Sum256(p.body)
 	}
-	whole := w.stats.Packs%proofEvery == 0
+	// One that replaces a damaged pack of its name is read: a listing could show
+	// the damaged one.
+	_, old := w.index.byPack[sum]
+	whole := old || w.stats.Packs%proofEvery == 0
 	w.stats.Packs++
 	w.mu.Unlock()
 	unseen := !whole && w.keepsSums.Load()
