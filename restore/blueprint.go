@@ -112,7 +112,7 @@ func (b *Blueprint) databaseLines(line func(name, format string, args ...any)) {
 	if b.Request.Mode == synapse.ModeBeside {
 		return
 	}
-	line("lost", "%s", newerText(b.Server.Newer))
+	line("lost", "%s", b.newerText())
 	for _, c := range b.Server.Sessions {
 		line("session", "%s", sessionText(c))
 	}
@@ -152,9 +152,14 @@ func modeText(m synapse.Mode) string {
 }
 
 // newerText is what a restore loses.
-func newerText(n synapse.Newer) string {
-	if !n.Known {
-		return "unknown: there is no live database that says what is newer than the point"
+func (b *Blueprint) newerText() string {
+	n := b.Server.Newer
+	switch {
+	case n.Known:
+	case b.Server.LiveExists:
+		return "unknown: what is newer than the point in " + b.Request.Live + " could not be counted"
+	default:
+		return "unknown: there is no database " + b.Request.Live + " that says what is newer than the point"
 	}
 	var parts []string
 	for _, c := range []struct {

@@ -56,13 +56,15 @@ func TestBlueprintTellsWhatWillBeLost(t *testing.T) {
 
 func TestNewerText(t *testing.T) {
 	t.Parallel()
-	for want, n := range map[string]synapse.Newer{
-		"unknown: there is no live database that says what is newer than the point": {},
-		"nothing that is newer than the point":                                      {Known: true},
-		"2 used devices, 1 upload newer than the point":                             {Known: true, Devices: 2, Media: 1},
+	for want, in := range map[string]synapse.Inspection{
+		"unknown: there is no database s that says what is newer than the point": {},
+		"unknown: what is newer than the point in s could not be counted":        {LiveExists: true},
+		"nothing that is newer than the point":                                   {Newer: synapse.Newer{Known: true}},
+		"2 used devices, 1 upload newer than the point":                          {Newer: synapse.Newer{Known: true, Devices: 2, Media: 1}},
 	} {
-		if got := newerText(n); got != want {
-			t.Errorf("%+v: %s", n, got)
+		b := &Blueprint{Request: Request{Live: "s"}, Server: in}
+		if got := b.newerText(); got != want {
+			t.Errorf("%+v: %s", in, got)
 		}
 	}
 }

@@ -85,7 +85,7 @@ func TestRestoreOfFilesAlone(t *testing.T) {
 	if err != nil || run.State != jobs.Done || f.filled != 1 {
 		t.Fatalf("%v, %v, filled %d times", run.State, err, f.filled)
 	}
-	s, err := Status(run, nil)
+	s, err := Status(run, keptTill, nil)
 	if err != nil || !strings.Contains(s.String(), "done: the media are in /data/media_store") {
 		t.Errorf("%v: %s", err, s)
 	}

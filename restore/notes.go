@@ -61,6 +61,23 @@ type closing struct {
 	Databases []created `json:"databases,omitempty"`
 }
 
+// spoiled is the note of a step that failed because the point is damaged: to
+// repeat it is no use. Stored data.
+type spoiled struct {
+	Damaged bool `json:"damaged"`
+}
+
+// isSpoiled says whether that is how a run ended.
+func isSpoiled(run *jobs.Run) bool {
+	var note spoiled
+	for _, name := range []string{prepare, load} {
+		if r := record(run, name); r != nil && r.State == jobs.Failed && json.Unmarshal(r.Note, &note) == nil && note.Damaged {
+			return true
+		}
+	}
+	return false
+}
+
 // record returns a run's newest record of a step; nil where it has none.
 func record(run *jobs.Run, step string) *jobs.StepRecord {
 	for i := len(run.Steps) - 1; i >= 0; i-- {

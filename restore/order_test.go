@@ -38,7 +38,7 @@ func (w *world) proposes(run *jobs.Run, says string, undos ...string) {
 	w.t.Helper()
 	later, err := Later(w.t.Context(), w.journal, run)
 	w.ok(err)
-	s, err := Status(run, nil, later...)
+	s, err := Status(run, keptTill, nil, later...)
 	w.ok(err)
 	if !strings.Contains(s.Says, says) {
 		w.t.Errorf("%s: says %q, not %q", run, s.Says, says)
@@ -76,7 +76,7 @@ func TestNoWayBackIsSaid(t *testing.T) {
 		if !strings.Contains(got.says, c.says) || strings.Join(got.first, ", ") != c.first {
 			t.Errorf("%s: %s, %v", name, got.says, got.first)
 		}
-		s, err := Status(at(0, swap, synapse.Swap{OldOID: 10}, settle, settled{}), nil, c.later)
+		s, err := Status(at(0, swap, synapse.Swap{OldOID: 10}, settle, settled{}), keptTill, nil, c.later)
 		if err != nil || (len(s.Next) > 0) != (c.first != "") {
 			t.Errorf("%s: %v, proposes %v", name, err, s.Next)
 		}

@@ -209,7 +209,14 @@ func (j *Job) describe(b *Blueprint) []string {
 			say("DROP the live database %s (%s): it is gone from here on", j.Live, jobs.Size(b.Server.LiveSize))
 		}
 	}
-	say("create database %s and load %s into it", b.Database, jobs.Size(b.Load))
+	switch {
+	case b.Server.TargetOurs:
+		say("go on with database %s, %s in all", b.Database, jobs.Size(b.Load))
+	case b.Server.TargetExists:
+		say("load %s into database %s, which is there and empty; its owner, settings and grants stay", jobs.Size(b.Load), b.Database)
+	default:
+		say("create database %s and load %s into it", b.Database, jobs.Size(b.Load))
+	}
 	say("check it: rows, sequences, constraints, indexes, what Synapse needs")
 	fill()
 	switch {

@@ -118,7 +118,7 @@ func TestUndoBringsTheOldDatabaseBack(t *testing.T) {
 	w.ok(err)
 	found, err := w.server.Databases(t.Context())
 	w.ok(err)
-	s, err := Status(fresh, found)
+	s, err := Status(fresh, w.now, found)
 	w.ok(err)
 	if len(s.Leftovers) != 1 || s.Leftovers[0].What != leftNew || s.Leftovers[0].Size <= 0 {
 		t.Fatalf("leftovers are %+v", s.Leftovers)

@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ type Standing struct {
 	Request   Request    `json:"request"`
 	State     jobs.State `json:"state"`
 	Step      string     `json:"step,omitempty"` // the first that is not done
+	Open      bool       `json:"open,omitempty"` // it can be gone on with, or dropped
 	Error     string     `json:"error,omitempty"`
 	Says      string     `json:"says"`
 	Next      []string   `json:"next,omitempty"` // commands that make sense now, each with what it does
@@ -32,6 +34,10 @@ type Leftover struct {
 	Size     int64     `json:"size"` // bytes; -1: unknown
 	What     string    `json:"what"`
 	KeptTill time.Time `json:"kept_until,omitzero"` // restore drop leaves it till then
+	// Theirs says that it was there before the restore: restore drop leaves it.
+	Theirs bool `json:"theirs,omitempty"`
+
+	over bool // KeptTill is past
 }
 
 // What leftovers are.
@@ -39,20 +45,24 @@ const (
 	leftOld       = "live before the restore"
 	leftNew       = "restored, then swapped back"
 	leftLoaded    = "loaded, not live"
+	leftGuest     = "half loaded; it was there before the restore, which leaves it to you"
 	leftRehearsal = "throwaway of the rehearsal"
 )
 
 // Status says where a restore stands. found is what the server has; nil where
 // it can't be asked: then the answer is the journal's alone. later are the
 // restores that came after, as [Later] returns them.
-func Status(run *jobs.Run, found []synapse.Found, later ...*jobs.Run) (Standing, error) {
+func Status(run *jobs.Run, now time.Time, found []synapse.Found, later ...*jobs.Run) (Standing, error) {
 	asked, err := RequestOf(run)
 	if err != nil {
 		return Standing{}, err
 	}
-	s := Standing{Run: run.RunID.String(), Request: asked, State: run.State, Step: nextStep(run), Error: run.Error}
+	s := Standing{Run: run.RunID.String(), Request: asked, State: run.State, Step: nextStep(run), Open: resumable(run), Error: run.Error}
 	if s.Leftovers, err = leftovers(run, asked, found); err != nil {
 		return Standing{}, err
+	}
+	for i, l := range s.Leftovers {
+		s.Leftovers[i].over = !l.KeptTill.IsZero() && now.After(l.KeptTill)
 	}
 	s.explain(run, later)
 	return s, nil
@@ -74,7 +84,10 @@ func (s Standing) String() string {
 		if l.Size >= 0 {
 			text += ", " + jobs.Size(l.Size)
 		}
-		if !l.KeptTill.IsZero() {
+		switch {
+		case l.over:
+			text += ", kept until " + l.KeptTill.UTC().Format(minute) + ", which is over"
+		case !l.KeptTill.IsZero():
 			text += ", kept until " + l.KeptTill.UTC().Format(minute)
 		}
 		fmt.Fprintf(&b, "  %-8s %s\n", "left", text)
@@ -92,8 +105,10 @@ func (s *Standing) explain(run *jobs.Run, later []*jobs.Run) {
 	undo := s.undo(run, way)
 	switch {
 	case has(run, dropped):
-		s.Says = "it was dropped; nothing of it is left to resume or undo"
-		s.Step = ""
+		s.Says, s.Step = s.afterDrop(run), ""
+		return
+	case s.State == jobs.Running:
+		s.Says = "at work; runs --follow shows it"
 		return
 	case has(run, undone):
 		s.Says, s.Step = "it was undone: the database that was live before is live again", ""
@@ -121,13 +136,33 @@ func (s *Standing) explain(run *jobs.Run, later []*jobs.Run) {
 		s.Says = "unfinished; what is missing of the files is restored by the same command"
 		s.Next = append(s.Next, resume)
 		return
+	case isSpoiled(run):
+		s.Says = "unfinished; no live database was touched, and the point is damaged"
+		s.Next = append(s.Next, "restore --at ID: another point (see list), or this one with --skip-damaged")
 	default:
 		s.Says = "unfinished; no live database was touched"
 		s.Next = append(s.Next, resume)
 	}
-	if len(s.Leftovers) > 0 {
+	if s.drops() {
 		s.Next = append(s.Next, s.drop())
 	}
+}
+
+// afterDrop says what there is when all is gone that a restore left.
+func (s *Standing) afterDrop(run *jobs.Run) string {
+	switch {
+	case len(s.Leftovers) > 0: // what is theirs
+		return "it was dropped, but what was there before it"
+	case has(run, settle) && !has(run, undone) && s.Request.Mode != "":
+		return "what it left was dropped; " + s.Request.result() + " is the restored database"
+	default:
+		return "it was dropped; nothing of it is left to resume or undo"
+	}
+}
+
+// drops says whether restore drop would remove anything.
+func (s *Standing) drops() bool {
+	return slices.ContainsFunc(s.Leftovers, func(l Leftover) bool { return !l.Theirs })
 }
 
 // undo are the commands that bring back the database that was live before, those
@@ -149,7 +184,7 @@ func (s *Standing) undo(run *jobs.Run, way obstacle) []string {
 func (s *Standing) drop() string {
 	command := "restore drop " + s.Run
 	for _, l := range s.Leftovers {
-		if !l.KeptTill.IsZero() {
+		if !l.KeptTill.IsZero() && !l.over {
 			return command + ": remove what it left on the server (with --now before " + l.KeptTill.UTC().Format(minute) + ")"
 		}
 	}
@@ -205,9 +240,12 @@ func leftovers(run *jobs.Run, asked Request, found []synapse.Found) ([]Leftover,
 				left.What, left.KeptTill = leftOld, end.KeptTill
 			}
 		case has(run, settle): // beside: it is what was asked for
-		case f.Run == name && f.Name == asked.loadName(name):
+		case f.Run != name:
+		case f.Guest && f.Name == asked.loadName(name):
+			left.What, left.Theirs = leftGuest, true
+		case calledFor(f.Name, name, asked.loadName(name)):
 			left.What = leftLoaded
-		case f.Run == name && f.Name == derived(asked.Live, "rehearsal", name):
+		case calledFor(f.Name, name, derived(asked.Live, "rehearsal", name)):
 			left.What = leftRehearsal
 		}
 		if left.What != "" {
@@ -215,6 +253,11 @@ func leftovers(run *jobs.Run, asked Request, found []synapse.Found) ([]Leftover,
 		}
 	}
 	return all, nil
+}
+
+// calledFor says whether a run's database has this name, or is to get it.
+func calledFor(name, run, want string) bool {
+	return name == want || name == synapse.NewName(run, want)
 }
 
 // Closing is what undo and drop work with.

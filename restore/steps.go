@@ -59,7 +59,7 @@ func (j *Job) prepare(ctx context.Context, b *Blueprint) (any, error) {
 		found.add(j.damaged)
 	}
 	if found.essential != "" {
-		return nil, fmt.Errorf("%s; nothing was touched; choose another point", found.essential)
+		return spoiled{true}, fmt.Errorf("%s; nothing was touched; choose another point", found.essential)
 	}
 	for _, t := range j.wanted() {
 		if found.tables[tableName(t)] != "" {
@@ -67,7 +67,7 @@ func (j *Job) prepare(ctx context.Context, b *Blueprint) (any, error) {
 		}
 	}
 	if len(note.Skipped) > 0 && !j.SkipDamaged {
-		return nil, fmt.Errorf("%s; nothing was touched; choose another point, or restore the rest with --skip-damaged", damagedText(note.Skipped))
+		return spoiled{true}, fmt.Errorf("%s; nothing was touched; choose another point, or restore the rest with --skip-damaged", damagedText(note.Skipped))
 	}
 	return note, nil
 }
@@ -148,7 +148,7 @@ func (j *Job) load(ctx context.Context, run *jobs.Run) (any, error) {
 	}
 	report, err := j.Server.Load(ctx, q)
 	if errors.Is(err, archive.ErrCorrupt) && j.Mode != synapse.ModeInPlace {
-		err = fmt.Errorf("%w; the live database was not touched; choose another point, or restore the rest with --skip-damaged", err)
+		return spoiled{true}, fmt.Errorf("%w; the live database was not touched; choose another point, or restore the rest with --skip-damaged", err)
 	}
 	return report, err
 }

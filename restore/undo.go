@@ -108,6 +108,12 @@ func (d drop) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 				name, l.Name, l.What, l.KeptTill.UTC().Format(minute))
 		}
 	}
+	if len(left) == 0 && has(d.Run, settle) && !has(d.Run, dropped) {
+		if asked, err := RequestOf(d.Run); err == nil && asked.Mode == synapse.ModeBeside {
+			return nil, fmt.Errorf("drop %s: it left nothing; %s is what it was asked for, and no restore drops it: DROP DATABASE when you need it no more",
+				name, asked.Target)
+		}
+	}
 	return []jobs.Step{{Name: "drop", Do: d.do}}, nil
 }
 
@@ -130,6 +136,9 @@ func (d drop) do(ctx context.Context) (any, error) {
 	}
 	var note closing
 	for _, l := range left {
+		if l.Theirs {
+			continue
+		}
 		if err := d.Server.Drop(ctx, l.Name, l.OID); err != nil {
 			return note, err
 		}

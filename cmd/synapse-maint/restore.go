@@ -104,7 +104,11 @@ func (p *program) runRestore(ctx context.Context, o restoreOptions) error {
 		return err
 	}
 	for _, run := range others {
-		p.warn(fmt.Sprintf("%s is unfinished; see restore status %s", run, run))
+		how := "unfinished"
+		if a.Living(ctx, run).State == jobs.Running {
+			how = "at work"
+		}
+		p.warn(fmt.Sprintf("%s is %s; see restore status %s", run, how, run))
 	}
 	return p.carryOut(ctx, a, job, id, o)
 }
@@ -150,7 +154,11 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 	if run == nil {
 		return err
 	}
-	standing, serr := restore.Status(run, nil)
+	var found []synapse.Found
+	if err != nil && plan.Database != "" && ctx.Err() == nil {
+		found = p.databases(ctx, a) // it may have left one
+	}
+	standing, serr := restore.Status(run, time.Now(), found)
 	if serr != nil {
 		return cmp.Or(err, serr)
 	}
@@ -158,7 +166,11 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 		return perr
 	}
 	if err != nil {
-		return hinted{err, fmt.Sprintf("%s; go on with: synapse-maint restore resume %s", standing.Says, id)}
+		hint := standing.Says
+		if len(standing.Next) > 0 {
+			hint += "; next: synapse-maint " + standing.Next[0]
+		}
+		return hinted{err, hint}
 	}
 	return nil
 }

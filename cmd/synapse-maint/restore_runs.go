@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -142,7 +143,7 @@ func standing(ctx context.Context, a *app.Archive, run *jobs.Run, found []synaps
 	if err != nil {
 		return restore.Standing{}, err
 	}
-	return restore.Status(a.Living(ctx, run), found, later...)
+	return restore.Status(a.Living(ctx, run), time.Now(), found, later...)
 }
 
 func (p *program) printStatus(ctx context.Context, a *app.Archive, run *jobs.Run, found []synapse.Found) error {
@@ -155,7 +156,9 @@ func (p *program) printStatus(ctx context.Context, a *app.Archive, run *jobs.Run
 
 func (p *program) statusCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "status [RUN]", Short: "Where a restore stands, and what to do (default: the newest)", Args: between(0, 1),
+		Use: "status [RUN]", Short: "Where a restore stands, and what to do", Args: between(0, 1),
+		Long: `Where a restore stands, what it left on the server, and what to do. Without a name: the
+newest, and all others that are unfinished or have left something.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
 			if len(args) == 1 {
@@ -175,7 +178,45 @@ func (p *program) runStatus(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return p.printStatus(ctx, a, run, p.databases(ctx, a))
+	found := p.databases(ctx, a)
+	if name != "" {
+		return p.printStatus(ctx, a, run, found)
+	}
+	return p.printAll(ctx, a, run, found)
+}
+
+// standings are those of the newest restore, and of others that are not over.
+type standings struct {
+	restore.Standing
+	Others []restore.Standing `json:"others,omitempty"` // newest first
+}
+
+// printAll prints where the newest restore stands, and older ones that are
+// unfinished or have left something: nobody else would remember them.
+func (p *program) printAll(ctx context.Context, a *app.Archive, newest *jobs.Run, found []synapse.Found) (err error) {
+	var all standings
+	if all.Standing, err = standing(ctx, a, newest, found); err != nil {
+		return err
+	}
+	text := progress.Fold(all.String())
+	for run, err := range a.Journal().Runs(ctx, newest.Homeserver, restore.JobName) {
+		if run == nil && err != nil {
+			return err
+		}
+		if err != nil || run.RunID == newest.RunID {
+			continue
+		}
+		s, err := standing(ctx, a, run, found)
+		if err != nil {
+			p.warn(err.Error())
+			continue
+		}
+		if len(s.Leftovers) > 0 || s.Open {
+			all.Others = append(all.Others, s)
+			text += "\n" + progress.Fold(s.String())
+		}
+	}
+	return p.print(all, text)
 }
 
 // databases are what the server has; nil where it can't be asked: the journal

@@ -127,17 +127,14 @@ func (l *load) claim(ctx context.Context) error {
 	}
 	l.db = db
 	l.rep.OID = db.OID
-	ours, done := db.ours(l.q.Run)
-	l.done = done
-	if ours {
-		return nil
-	}
-	if err := mustBeEmpty(ctx, l.lead, db.Name); err != nil {
+	if !db.Mark.of(l.q.Run) {
+		_, err := l.s.adopt(ctx, l.q.Run, db)
+		if err == nil {
+			l.db, _, err = databaseNamed(ctx, l.lead, l.q.Database)
+		}
 		return err
 	}
-	if err := execute(ctx, l.lead, markStatement(db.Name, markLoading+l.q.Run)); err != nil {
-		return fmt.Errorf("mark it as the run's: %w", err)
-	}
+	l.done = db.Mark.done
 	return nil
 }
 

@@ -23,13 +23,15 @@ func (l *load) finish(ctx context.Context) error {
 			return fmt.Errorf("empty %s: %w", synapse.OneTimeKeysTable, err)
 		}
 	}
-	if len(l.q.Only) == 0 {
+	if len(l.q.Only) == 0 && !l.db.Mark.guest {
 		if err := execute(ctx, l.lead, strings.Join(settle(l.q.Database, l.q.Dump), "; ")); err != nil {
 			return fmt.Errorf("set the database's own settings and privileges: %w", err)
 		}
 	}
 	// One transaction: it is complete, or it can be gone on with.
-	last := "DROP SCHEMA IF EXISTS " + bookkeeping + " CASCADE; " + markStatement(l.q.Database, markDone+l.q.Run)
+	complete := l.db.Mark
+	complete.done = true
+	last := "DROP SCHEMA IF EXISTS " + bookkeeping + " CASCADE; " + complete.statement(l.q.Database)
 	if err := execute(ctx, l.lead, last); err != nil {
 		return fmt.Errorf("declare it complete: %w", err)
 	}

@@ -53,6 +53,9 @@ func (l *load) openStream(ctx context.Context) error {
 		return err
 	}
 	_ = l.lead.Close(ctx)
+	if l.db.Mark.guest {
+		return fmt.Errorf("database %s was there before this restore, and an attempt that was killed has left it half filled: empty it, or restore into a new one", l.db.Name)
+	}
 	if err := l.s.Drop(ctx, l.db.Name, l.db.OID); err != nil {
 		return err
 	}

@@ -21,25 +21,12 @@ type Server struct {
 // NewServer returns the server that c connects to. Nothing is done yet.
 func NewServer(c *Config, o Options) *Server { return &Server{cfg: c, o: o} }
 
-// The marks that a restore leaves as a database's comment. Stored data.
-const (
-	markLoading = "synapse-maint restore "  // and the run: this run may fill it, or drop it
-	markDone    = "synapse-maint restored " // and the run: it is complete
-)
-
 // row is what pg_database says of a database.
 type row struct {
-	OID     uint32
-	Name    string
-	Owner   string
-	Comment string
-	Size    int64
-}
-
-// ours says whether the database bears the run's mark, and whether its load is
-// complete.
-func (r row) ours(run string) (ours, done bool) {
-	return r.Comment == markLoading+run || r.Comment == markDone+run, r.Comment == markDone+run
+	OID   uint32
+	Name  string
+	Owner string
+	Mark  mark
 }
 
 const selectDatabase = `SELECT d.oid, d.datname, pg_catalog.pg_get_userbyid(d.datdba), coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), '')
@@ -55,13 +42,15 @@ func databaseByOID(ctx context.Context, c *pgx.Conn, oid uint32) (r row, ok bool
 }
 
 func oneDatabase(ctx context.Context, c *pgx.Conn, where string, arg any) (r row, ok bool, err error) {
-	err = c.QueryRow(ctx, selectDatabase+where, arg).Scan(&r.OID, &r.Name, &r.Owner, &r.Comment)
+	var comment string
+	err = c.QueryRow(ctx, selectDatabase+where, arg).Scan(&r.OID, &r.Name, &r.Owner, &comment)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return row{}, false, nil
 	}
 	if err != nil {
 		return row{}, false, fmt.Errorf("look up database %v: %w", arg, err)
 	}
+	r.Mark = parseMark(comment)
 	return r, true, nil
 }
 
@@ -85,7 +74,8 @@ func (s *Server) admin(ctx context.Context, not ...string) (*pgx.Conn, error) {
 }
 
 // Create makes an empty database from template0, with the encoding and locale
-// of the dump, for a run. One that the same run made before is fine; any other
+// of the dump, for a run. One that the same run made before is fine; so is one
+// that is empty: what is set on it, and its owner, stay as they are. Any other
 // of that name is an error.
 func (s *Server) Create(ctx context.Context, run, name string, like synapse.Database, owner string) (oid uint32, err error) {
 	c, err := s.admin(ctx, name)
@@ -100,28 +90,30 @@ func (s *Server) Create(ctx context.Context, run, name string, like synapse.Data
 	if exists {
 		return s.adopt(ctx, run, r)
 	}
-	create := createStatement(name, like, serverVersion(c))
-	if err := execute(ctx, c, create); err != nil {
-		return 0, fmt.Errorf("create database %s: %w", name, err)
-	}
-	r, _, err = databaseNamed(ctx, c, name)
-	if err != nil {
+	fresh := synapse.NewName(run, name)
+	if _, exists, err = databaseNamed(ctx, c, fresh); err != nil {
 		return 0, err
 	}
-	mark := markStatement(name, markLoading+run)
-	if owner != "" && owner != r.Owner {
-		mark = "ALTER DATABASE " + quote(name) + " OWNER TO " + quote(owner) + "; " + mark
+	if !exists {
+		if err := execute(ctx, c, createStatement(fresh, like, serverVersion(c))); err != nil {
+			return 0, fmt.Errorf("create database %s: %w", name, err)
+		}
 	}
-	if err := execute(ctx, c, mark); err != nil {
+	// One transaction: what bears the name bears the mark, too.
+	claim := mark{run: run}.statement(fresh) + "; " + rename(fresh, name)
+	if owner != "" {
+		claim += "; ALTER DATABASE " + quote(name) + " OWNER TO " + quote(owner)
+	}
+	if err := execute(ctx, c, claim); err != nil {
 		return 0, fmt.Errorf("mark database %s as the run's: %w", name, err)
 	}
-	return r.OID, nil
+	r, _, err = databaseNamed(ctx, c, name)
+	return r.OID, err
 }
 
-// adopt takes a database that is there already: the run's own, or an empty one,
-// which is what an attempt leaves that was killed before it could mark it.
+// adopt takes a database that is there already: the run's own, or an empty one.
 func (s *Server) adopt(ctx context.Context, run string, r row) (uint32, error) {
-	if ours, _ := r.ours(run); ours {
+	if r.Mark.of(run) {
 		return r.OID, nil
 	}
 	c, err := s.cfg.With(r.Name).Connect(ctx)
@@ -132,14 +124,11 @@ func (s *Server) adopt(ctx context.Context, run string, r row) (uint32, error) {
 	if err := mustBeEmpty(ctx, c, r.Name); err != nil {
 		return 0, err
 	}
-	if err := execute(ctx, c, markStatement(r.Name, markLoading+run)); err != nil {
+	guest := mark{theirs: r.Mark.theirs, run: run, guest: true}
+	if err := execute(ctx, c, guest.statement(r.Name)); err != nil {
 		return 0, fmt.Errorf("mark database %s as the run's: %w", r.Name, err)
 	}
 	return r.OID, nil
-}
-
-func markStatement(database, mark string) string {
-	return "COMMENT ON DATABASE " + quote(database) + " IS " + literal(mark)
 }
 
 // createStatement says CREATE DATABASE as the server's version understands it.
@@ -170,14 +159,19 @@ func (s *Server) Drop(ctx context.Context, name string, oid uint32) error {
 	if err != nil || !ok {
 		return err
 	}
-	made := strings.HasPrefix(r.Comment, markLoading) || strings.HasPrefix(r.Comment, markDone)
+	made := runOf(r.Name, r.Mark) != "" && !r.Mark.guest
 	if r.Name != name || !made && !strings.Contains(name, asideInfix) {
 		return fmt.Errorf("drop database %s: the database with OID %d is called %s and no restore made it or put it aside; nothing was dropped", name, oid, r.Name)
 	}
 	// One that was live, be it the result of an earlier restore, never goes from
 	// under somebody's feet.
 	end := made && !strings.Contains(name, asideInfix)
-	if err := s.dropDatabase(ctx, c, r, end); err != nil {
+	err = s.dropDatabase(ctx, c, r, end)
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "42501" { // insufficient_privilege
+		return fmt.Errorf("drop database %s: it belongs to %s, and role %s may not act for it: GRANT %s TO %s, or drop it as a superuser",
+			name, r.Owner, s.cfg.User(), quote(r.Owner), quote(s.cfg.User()))
+	}
+	if err != nil {
 		return fmt.Errorf("drop database %s: %w", name, err)
 	}
 	return nil

@@ -69,5 +69,5 @@ func notEmpty(name string, list []string) error {
 	if len(list) > 4 {
 		list, more = list[:4], ", …"
 	}
-	return fmt.Errorf("database %s is not empty (%s%s): nothing was touched; give a new name, or an empty database", name, strings.Join(list, ", "), more)
+	return fmt.Errorf("database %s is not empty (%s%s): give a new name, or an empty database", name, strings.Join(list, ", "), more)
 }

@@ -106,7 +106,7 @@ func (i *inspector) databases(ctx context.Context) error {
 		i.in.TargetEmpty = true
 		return err
 	}
-	if i.in.TargetOurs, _ = i.target.ours(i.q.Run); i.in.TargetOurs {
+	if i.in.TargetOurs = i.target.Mark.of(i.q.Run); i.in.TargetOurs {
 		i.in.TargetEmpty = true
 		return nil
 	}
@@ -147,7 +147,21 @@ func (i *inspector) filled(ctx context.Context) error {
 		i.problem("%v", notEmpty(i.target.Name, i.in.Contents))
 		return nil
 	}
+	if err := i.mayFill(ctx); err != nil {
+		return err
+	}
 	return i.fits(ctx, c)
+}
+
+// mayFill asks whether the role may do to an empty target what an owner may.
+func (i *inspector) mayFill(ctx context.Context) error {
+	var may bool
+	err := i.c.QueryRow(ctx, "SELECT pg_catalog.pg_has_role($1, 'USAGE')", i.target.Owner).Scan(&may)
+	if err == nil && !may {
+		i.problem("database %s belongs to %s, for whom role %s may not act: GRANT %s TO %s, or name another database",
+			i.target.Name, i.target.Owner, i.in.User, quote(i.target.Owner), quote(i.in.User))
+	}
+	return err
 }
 
 // fits compares the encoding and locale of an empty target.

@@ -79,7 +79,7 @@ func planSwap(ctx context.Context, c *pgx.Conn, q synapse.SwapRequest) (sw synap
 	if !ok {
 		return sw, false, fmt.Errorf("swap %s: the loaded database %s (OID %d) is gone; nothing was renamed", q.Live, q.New, q.NewOID)
 	}
-	if _, done := loaded.ours(q.Run); !done {
+	if !loaded.Mark.of(q.Run) || !loaded.Mark.done {
 		return sw, false, fmt.Errorf("swap %s: database %s bears no mark of a complete load of run %s; nothing was renamed", q.Live, loaded.Name, q.Run)
 	}
 	if loaded.Name == q.Live { // done before
@@ -129,7 +129,7 @@ func rename(from, to string) string {
 func mustBeUnused(ctx context.Context, c *pgx.Conn, sw synapse.Swap) error {
 	list, err := lasting(ctx, c, sw.OldOID, sw.NewOID)
 	if err == nil && len(list) > 0 {
-		err = fmt.Errorf("swap %s: in use by %s; stop them or allow their sessions to be ended; nothing was renamed", sw.Live, describe(list))
+		err = fmt.Errorf("swap %s: in use by %s: stop Synapse, or let its sessions be ended with --terminate-sessions; nothing was renamed", sw.Live, describe(list))
 	}
 	return err
 }

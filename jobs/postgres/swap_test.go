@@ -39,7 +39,7 @@ func pair(t *testing.T, p *testbed.PG, s *Server, live string) synapse.SwapReque
 	oid, err := s.Create(ctx, run, loaded, d, "")
 	must(t, err)
 	must(t, p.Exec(ctx, loaded, "CREATE TABLE restored ()"))
-	must(t, p.Exec(ctx, "postgres", strings.Join(settle(loaded, d), "; ")+"; "+markStatement(loaded, markDone+run)))
+	must(t, p.Exec(ctx, "postgres", strings.Join(settle(loaded, d), "; ")+"; "+mark{run: run, done: true}.statement(loaded)))
 	return synapse.SwapRequest{Run: run, Live: live, New: loaded, NewOID: oid}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -71,21 +70,12 @@ func (s *Server) Databases(ctx context.Context) ([]synapse.Found, error) {
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f synapse.Found, err error) {
 		var comment string
 		err = row.Scan(&f.OID, &f.Name, &f.Size, &comment)
-		f.Run = runOf(comment)
+		m := parseMark(comment)
+		f.Run, f.Guest = runOf(f.Name, m), m.guest
 		return f, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the databases: %w", err)
 	}
 	return found, nil
-}
-
-// runOf is the run whose mark a comment is; empty if it is none.
-func runOf(comment string) string {
-	for _, mark := range []string{markLoading, markDone} {
-		if run, ok := strings.CutPrefix(comment, mark); ok {
-			return run
-		}
-	}
-	return ""
 }

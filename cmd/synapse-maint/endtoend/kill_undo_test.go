@@ -34,7 +34,7 @@ func (k *closingKills) after(where string, died bool) {
 	}
 	live, says := k.old, "it was undone"
 	if k.verb == "drop" {
-		live, says = k.want, "it was dropped"
+		live, says = k.want, "what it left was dropped"
 	}
 	if got := k.fingerprint(k.name); got != live {
 		k.t.Errorf("killed at %s, then: the live database is %s, not %s", where, got, live)
