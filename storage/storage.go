@@ -44,7 +44,9 @@ type Object struct {
 	Size     int64     // bytes
 	Tag      string    // changes with every put of other bytes; what IfMatch compares; opaque
 	Modified time.Time // by the store's clock
-	SHA256   string    // of the bytes, lower-case hex; empty where the store keeps none (and always from List)
+	// SHA256 of the bytes, as the store has worked it out, lower-case hex; empty
+	// where it keeps none, and always from List.
+	SHA256 string
 }
 
 // PutOptions are conditions and attributes of a put. The zero value replaces
@@ -65,7 +67,8 @@ type Store interface {
 	// Put stores body under key, all or nothing: a reader sees the old object,
 	// the new one, or none, never a part. When it returns, the object
 	// survives a crash of the machine. Of several conditional puts at once,
-	// exactly one succeeds. body is not kept after the call. A conditional put
+	// exactly one succeeds. body is not kept after the call. ErrDamaged says
+	// that the store took other bytes; they may be there. A conditional put
 	// whose answer was lost and that finds its own bytes there has succeeded.
 	Put(ctx context.Context, key string, body []byte, opt PutOptions) (Object, error)
 	// Get reads n bytes from offset off; n < 0 reads to the end. A range that

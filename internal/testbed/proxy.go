@@ -37,6 +37,9 @@ type Fault struct {
 	CorruptRequest  bool // HTTP: change a bit of the request's body
 	CorruptResponse bool // HTTP: change a bit of the answer's body
 
+	// Checksum replaces the one in the answer's header, or removes it.
+	Checksum *string
+
 	Answered func(*http.Request) // HTTP: runs when the server has answered, before the client hears it
 }
 
@@ -226,6 +229,13 @@ func (f Fault) request(body io.ReadCloser) io.ReadCloser {
 func (f Fault) response(r *http.Request, resp *http.Response) error {
 	if f.Answered != nil {
 		f.Answered(r)
+	}
+	const checksum = "X-Amz-Checksum-Sha256"
+	if f.Checksum != nil {
+		resp.Header.Del(checksum)
+		if *f.Checksum != "" {
+			resp.Header.Set(checksum, *f.Checksum)
+		}
 	}
 	if f.LoseAnswer {
 		_, _ = io.Copy(io.Discard, resp.Body)

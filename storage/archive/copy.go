@@ -97,7 +97,7 @@ func Clone(ctx context.Context, a *Archive, s storage.Store, retain time.Duratio
 // A point is put last, when all it needs is there: it may be killed at any
 // instant, and repeated. What is there already is not sent again. A point that
 // is damaged, or needs what is, is left out and has its Err in the report; the
-// error is that of a store that fails. Memory: both indexes, and 64 MiB of packs.
+// error is that of a store that fails. Memory: both indexes, and 96 MiB of packs.
 func Copy(ctx context.Context, from, to *Archive, o CopyOptions) (CopyReport, error) {
 	if from.conf.Homeserver != to.conf.Homeserver {
 		return CopyReport{}, fmt.Errorf("copy of %s refused: the other archive is that of %s", from.conf.Homeserver, to.conf.Homeserver)
@@ -141,7 +141,23 @@ func (a *Archive) chosen(ctx context.Context, ids []string) ([]CopiedPoint, erro
 	return points, nil
 }
 
+// targetError is a failure to write what was read: of the store that is copied
+// to, whatever it is about.
+type targetError struct{ error }
+
+func (e *targetError) Unwrap() error { return e.error }
+
+func ofTarget(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &targetError{err}
+}
+
 // lost says whether an error is that of a point, not of a store.
 func lost(err error) bool {
+	if _, ok := errors.AsType[*targetError](err); ok {
+		return false
+	}
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion) || errors.Is(err, errNoBlob)
 }

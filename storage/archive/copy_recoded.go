@@ -89,7 +89,7 @@ func (c *recoder) copied(ctx context.Context) (map[string]string, error) {
 func (c *recoder) point(ctx context.Context, m *Manifest, id string) (string, error) {
 	w, err := c.to.Writer(ctx, WriterOptions{Workers: c.opt.Jobs, Retain: c.opt.Retain, Warn: c.opt.Warn})
 	if err != nil {
-		return "", err
+		return "", ofTarget(err)
 	}
 	defer w.Abort()
 	m.Origin = c.from.origin(id)
@@ -114,12 +114,13 @@ func (c *recoder) point(ctx context.Context, m *Manifest, id string) (string, er
 	}
 	st, err := w.Close(ctx)
 	if err != nil {
-		return "", err
+		return "", ofTarget(err)
 	}
 	m.Sizes.New, m.Sizes.Stored = st.NewBytes, st.StoredBytes
 	c.report.Packs += st.Packs
 	c.report.Bytes += st.StoredBytes
-	return c.to.Commit(ctx, m)
+	there, err := c.to.Commit(ctx, m)
+	return there, ofTarget(err)
 }
 
 func (c *recoder) database(ctx context.Context, w *Writer, d *Database) (err error) {
@@ -183,7 +184,7 @@ func (c *recoder) remapSome(ctx context.Context, w *Writer, ids, out []ID) error
 		}
 		id, _, err := w.Add(ctx, plain)
 		if err != nil {
-			return err
+			return ofTarget(err)
 		}
 		c.mu.Lock()
 		c.ids[unread[i]] = id
@@ -227,7 +228,7 @@ func (c *recoder) media(ctx context.Context, w *Writer, m *Media) (err error) {
 		return err
 	}
 	m.Listing, err = l.Close(ctx)
-	return err
+	return ofTarget(err)
 }
 
 func (c *recoder) entries(ctx context.Context, w *Writer, l *ListingWriter, page []Entry) error {
@@ -243,7 +244,7 @@ func (c *recoder) entries(ctx context.Context, w *Writer, l *ListingWriter, page
 		n := len(e.Blobs)
 		e.Blobs, there = there[:n:n], there[n:]
 		if err := l.Add(ctx, e); err != nil {
-			return err
+			return ofTarget(err)
 		}
 	}
 	return nil

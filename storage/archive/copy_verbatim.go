@@ -29,10 +29,12 @@ type verbatim struct {
 	began    time.Time
 	report   CopyReport
 
-	mu    sync.Mutex
-	bad   map[uint32]error // packs of from that can't be read as they were
-	done  int64
-	total int64
+	mu  sync.Mutex
+	bad map[uint32]error // packs of from that can't be read as they were
+	// unseen are packs that to has acknowledged, and nobody has looked at.
+	unseen []packRecord
+	done   int64
+	total  int64
 }
 
 // packSet is packs of from's index that are to be in to.
@@ -56,6 +58,9 @@ func copyVerbatim(ctx context.Context, from, to *Archive, points []CopiedPoint, 
 	}
 	if err := c.packs(ctx, all); err != nil {
 		return c.report, err
+	}
+	if err := c.to.seePacks(ctx, c.unseen, len(c.target.packs)); err != nil {
+		return c.report, fmt.Errorf("copy: %w", err)
 	}
 	if err := c.indexes(ctx, all); err != nil {
 		return c.report, err
@@ -201,9 +206,9 @@ func (c *verbatim) there(pack uint32) bool {
 	return ok && size == info.size
 }
 
-// packMemory bounds the packs in memory, in bytes: the largest that there can
-// be, or four of the usual size.
-const packMemory = storage.MaxObject
+// packMemory bounds the packs in memory, in bytes: four of the usual size, which
+// is more than the largest that there can be ([storage.MaxObject]).
+const packMemory = 4 * defaultPack
 
 // packs copies packs that are not there. One that is not what its name says is
 // kept in bad.
@@ -239,9 +244,14 @@ func (c *verbatim) pack(ctx context.Context, p uint32, whole bool) error {
 	info := c.reader.index.packs[p]
 	body, err := c.from.packBytes(ctx, info)
 	if err == nil {
-		_, err = putPack(ctx, c.to.store, info.sum, body, storage.PutOptions{RetainUntil: retainUntil(c.opt.Retain)}, whole)
-		if err != nil {
-			return err
+		seen, perr := putPack(ctx, c.to.store, info.sum, body, storage.PutOptions{RetainUntil: retainUntil(c.opt.Retain)}, whole)
+		if perr != nil {
+			return perr
+		}
+		if !seen {
+			c.mu.Lock()
+			c.unseen = append(c.unseen, packRecord{Pack: info.sum, Size: info.size})
+			c.mu.Unlock()
 		}
 	}
 	if err != nil && !errors.Is(err, ErrCorrupt) {

@@ -119,10 +119,10 @@ func (w *Writer) ship(p *pack) {
 	})
 }
 
-// upload puts a pack and makes its blobs known. In a store that keeps checksums
-// most packs are proved to be there when an index object is about to name them:
-// to look at each right after its put would take as many requests again, and
-// the time of another trip to the store.
+// upload puts a pack and makes its blobs known. Where the store says by its
+// checksum that it took it, it is looked for when an index object is about to
+// name it: to look at each right after its put would take as many requests
+// again, and the time of another trip to the store.
 func (w *Writer) upload(p *pack) error {
 	sum := ID(sha256.Sum256(p.body))
 	opt := storage.PutOptions{RetainUntil: retainUntil(w.opt.Retain)}
@@ -137,14 +137,8 @@ func (w *Writer) upload(p *pack) error {
 	whole := old || w.stats.Packs%proofEvery == 0
 	w.stats.Packs++
 	w.mu.Unlock()
-	unseen := !whole && w.keepsSums.Load()
-	if !unseen {
-		keeps, err := putPack(w.ctx, w.a.store, sum, p.body, opt, whole)
-		if err != nil {
-			return err
-		}
-		w.keepsSums.Store(keeps)
-	} else if err := sendPack(w.ctx, w.a.store, sum, p.body, opt); err != nil {
+	seen, err := putPack(w.ctx, w.a.store, sum, p.body, opt, whole)
+	if err != nil {
 		return err
 	}
 	rec := packRecord{Pack: sum, Size: int64(len(p.body)), Blobs: p.blobs}
@@ -154,7 +148,7 @@ func (w *Writer) upload(p *pack) error {
 		delete(w.pending, b.ID)
 	}
 	w.unindexed = append(w.unindexed, rec)
-	if unseen {
+	if !seen {
 		w.unseen = append(w.unseen, rec)
 	}
 	w.unstored += rec.Size
@@ -225,8 +219,8 @@ func (a *Archive) putIndex(ctx context.Context, packs []packRecord, retain time.
 	return key, int64(len(sealed)), nil
 }
 
-// replacePack adds a pack that was just put and proved: one of that name that
-// was thought bad is good now.
+// replacePack adds a pack that was just put: one of that name that was thought
+// bad was read in full, and is good now.
 func (x *index) replacePack(p *packRecord) {
 	if n, ok := x.byPack[p.Pack]; ok {
 		x.packs[n].state = packThere

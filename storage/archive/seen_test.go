@@ -1,7 +1,11 @@
 package archive_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -13,23 +17,44 @@ import (
 	"github.com/synapse-maint/synapse-maint/storage/storetest"
 )
 
-// addPacks stores n packs of one blob each through a store that keeps checksums.
-func addPacks(t *testing.T, s storage.Store, n int) ([]archive.ID, error) {
+// randomBlobs are n blobs that make a pack each.
+func randomBlobs(n int) [][]byte {
+	blobs := make([][]byte, n)
+	for i := range blobs {
+		blobs[i] = make([]byte, 900)
+		_, _ = rand.Read(blobs[i])
+	}
+	return blobs
+}
+
+// addPacks stores a pack for each blob.
+func addPacks(t *testing.T, s storage.Store, blobs [][]byte) ([]archive.ID, error) {
 	t.Helper()
 	a, err := archive.Open(t.Context(), s)
 	ok(t, err)
 	w, err := a.Writer(t.Context(), archive.WriterOptions{PackSize: 1 << 10, Uploads: 1})
 	ok(t, err)
 	var ids []archive.ID
-	for range n {
-		blob := make([]byte, 900)
-		_, _ = rand.Read(blob)
+	for _, blob := range blobs {
 		id, _, err := w.Add(t.Context(), blob)
 		ok(t, err)
 		ids = append(ids, id)
 	}
 	_, err = w.Close(t.Context())
 	return ids, err
+}
+
+// nthPack is a rule for the nth pack that is put, from 1.
+func nthPack(nth int, fault storetest.Fault) func(storetest.Call) storetest.Fault {
+	seen := 0
+	return func(c storetest.Call) storetest.Fault {
+		if c.Op == storetest.Put && strings.HasPrefix(c.Key, "packs/") {
+			if seen++; seen == nth {
+				return fault
+			}
+		}
+		return storetest.Fault{}
+	}
 }
 
 // A store acknowledges a pack that it loses or cuts: no index object may name
@@ -39,18 +64,9 @@ func TestNoIndexNamesAPackThatTheStoreLost(t *testing.T) {
 	const packs = 6
 	for name, fault := range map[string]storetest.Fault{"dropped": {Drop: true}, "truncated": {Truncate: true, Bytes: 900}} {
 		for nth := 1; nth <= packs; nth++ {
-			s := mem.New()
+			s, blobs := mem.New(), randomBlobs(packs)
 			plainArchive(t, s)
-			seen := 0
-			_, err := addPacks(t, storetest.Faulty(s, func(c storetest.Call) storetest.Fault {
-				if c.Op != storetest.Put || !strings.HasPrefix(c.Key, "packs/") {
-					return storetest.Fault{}
-				}
-				if seen++; seen == nth {
-					return fault
-				}
-				return storetest.Fault{}
-			}), packs)
+			_, err := addPacks(t, storetest.Faulty(s, nthPack(nth, fault)), blobs)
 			if nth == 1 { // it is read back at once, and sent again
 				ok(t, err)
 				continue
@@ -62,10 +78,97 @@ func TestNoIndexNamesAPackThatTheStoreLost(t *testing.T) {
 				ok(t, err)
 				t.Errorf("%s, pack %d: %s", name, nth, o.Key)
 			}
-			ids, err := addPacks(t, s, packs)
+			ids, err := addPacks(t, s, blobs)
 			ok(t, err)
 			readAll(t, s, ids)
 		}
+	}
+}
+
+// alteringStore takes other bytes of the same length for one pack.
+type alteringStore struct {
+	storage.Store
+	nth  int    // of the packs
+	key  string // or the pack that has this name, the first time
+	lies bool   // its answer has the checksum of what was sent
+	mute bool   // its answers to puts have none
+
+	puts, again *int
+}
+
+func (s alteringStore) Put(ctx context.Context, key string, body []byte, opt storage.PutOptions) (storage.Object, error) {
+	sum := sha256.Sum256(body)
+	if strings.HasPrefix(key, "packs/") {
+		*s.puts++
+		if key == s.key {
+			*s.again++
+		}
+		if *s.puts == s.nth || key == s.key && *s.again == 1 {
+			body, opt.SHA256 = bytes.Clone(body), ""
+			body[len(body)/2] ^= 1
+		}
+	}
+	o, err := s.Store.Put(ctx, key, body, opt)
+	switch {
+	case s.lies:
+		o.SHA256 = hex.EncodeToString(sum[:])
+	case s.mute:
+		o.SHA256 = ""
+	}
+	return o, err
+}
+
+// The checksum in a store's answer tells that it took other bytes; where there is
+// none, each pack is looked at.
+func TestWrongBytesOfTheRightLengthAreSentAgain(t *testing.T) {
+	t.Parallel()
+	const packs = 4
+	for _, mute := range []bool{false, true} {
+		for nth := 1; nth <= packs; nth++ {
+			s := mem.New()
+			plainArchive(t, s)
+			puts := 0
+			ids, err := addPacks(t, alteringStore{Store: s, nth: nth, mute: mute, puts: &puts, again: new(int)}, randomBlobs(packs))
+			ok(t, err)
+			readAll(t, s, ids)
+			if puts != packs+1 {
+				t.Errorf("mute %t, pack %d: %d puts", mute, nth, puts)
+			}
+		}
+	}
+}
+
+// A pack that was found damaged is sent again under its name, which a listing
+// showed before: it is read, whatever the store says of it.
+func TestAPackThatReplacesADamagedOneIsRead(t *testing.T) {
+	t.Parallel()
+	s, blobs := mem.New(), randomBlobs(10)
+	plainArchive(t, s)
+	_, err := addPacks(t, s, blobs[9:])
+	ok(t, err)
+	var name string
+	for o, err := range s.List(t.Context(), "packs/") {
+		ok(t, err)
+		body, err := storage.ReadAll(t.Context(), s, o.Key)
+		ok(t, err)
+		body[len(body)/2] ^= 1
+		_, err = s.Put(t.Context(), o.Key, body, storage.PutOptions{})
+		ok(t, err)
+		name = o.Key
+	}
+	a, err := archive.Open(t.Context(), s)
+	ok(t, err)
+	report, err := a.Check(t.Context(), archive.CheckOptions{ReadData: 1})
+	ok(t, err)
+	if report.OK() {
+		t.Fatal("the check found nothing")
+	}
+	again := 0
+	ids, err := addPacks(t, alteringStore{Store: s, key: name, lies: true, puts: new(int), again: &again}, blobs)
+	ok(t, err)
+	readAll(t, s, ids)
+	if again != 2 {
+		t.Errorf("it was put %d times", again)
 	}
 }
 
@@ -89,7 +192,7 @@ func TestNewPacksAreSeenWithFewRequests(t *testing.T) {
 		s := mem.New()
 		plainArchive(t, s)
 		counted := storetest.Faulty(lateStore{s, late}, func(storetest.Call) storetest.Fault { return storetest.Fault{} })
-		ids, err := addPacks(t, counted, packs)
+		ids, err := addPacks(t, counted, randomBlobs(packs))
 		ok(t, err)
 		readAll(t, s, ids)
 		return counted.Count(storetest.Stat), counted.Count(storetest.List)

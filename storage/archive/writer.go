@@ -40,13 +40,14 @@ type Stats struct {
 // Writer adds blobs to an archive. Add may be called by many goroutines.
 //
 // Memory: packs take (Uploads + 1) times PackSize, 72 MiB by default, whatever
-// the size of blobs, and those of metadata 8 MiB; each worker has its encoder (3 MiB) and one compressed
-// blob, twice if encrypted: a fifth of the blob's size for COPY text, never more
-// than it; the index takes 55 bytes a blob. With two workers and blobs of 8 MiB
-// that is less than 70 MiB, with four, the most there are, and blobs that don't
-// compress 124 MiB, and all of it is reused. Of blobs larger than 16 MiB
-// only one at a time is compressed, which takes twice its size where it does
-// not compress: the rows that long are few.
+// the size of blobs, and those of metadata 8 MiB; each worker has its encoder
+// (3 MiB) and one compressed blob, twice if encrypted: a fifth of the blob's
+// size for COPY text, never more than it; the index takes 55 bytes a blob. With
+// two workers and blobs of 8 MiB of COPY text that is about 95 MiB; with four,
+// the most there are, and encrypted blobs that don't compress, 156 MiB. All of
+// it is reused. Of blobs larger than 16 MiB only one at a time is compressed,
+// which takes twice its size where it does not compress: the rows that long are
+// few.
 type Writer struct {
 	a       *Archive
 	opt     WriterOptions
@@ -75,9 +76,8 @@ type Writer struct {
 	due       int64        // how many of them are written to the index at once
 	stats     Stats
 
-	keepsSums atomic.Bool // the store has checksums of the packs
-	indexMu   sync.Mutex  // one index object at a time
-	added     atomic.Int64
+	indexMu sync.Mutex // one index object at a time
+	added   atomic.Int64
 }
 
 // scratch holds a worker's buffers between blobs.
@@ -273,7 +273,8 @@ func (w *Writer) Stats() Stats {
 }
 
 // Close stores what is left and writes the index. When it returns without an
-// error every blob that was added is in the store, read back, and indexed.
+// error every blob that was added is in the store, proved to be there (its pack
+// by the store's checksum and size, or by reading it), and indexed.
 // Close may be called after a failed Add, and tells its error.
 func (w *Writer) Close(ctx context.Context) (Stats, error) {
 	stop := context.AfterFunc(ctx, func() { w.cancel(context.Cause(ctx)) })

@@ -9,7 +9,7 @@ import (
 	"github.com/synapse-maint/synapse-maint/storage/s3"
 )
 
-// BenchmarkPut and BenchmarkGet move packs of 16 MiB: what they cost beside the
+// BenchmarkPut and BenchmarkGet move packs of 24 MiB: what they cost beside the
 // SHA-256 of their bytes is the price of the road.
 func BenchmarkPut(b *testing.B) { benchmark(b, false) }
 
@@ -29,7 +29,7 @@ func benchmark(b *testing.B, get bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	pack := make([]byte, 16<<20)
+	pack := make([]byte, 24<<20)
 	if _, err := s.Put(b.Context(), "pack", pack, storage.PutOptions{}); err != nil {
 		b.Fatal(err)
 	}

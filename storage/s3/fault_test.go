@@ -3,6 +3,9 @@ package s3_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -257,6 +260,25 @@ func TestTruncatedPutAcknowledgedIsNoticed(t *testing.T) {
 	}
 	_, err = storage.ReadAll(t.Context(), b, "a")
 	wantLine(t, "get", err, storage.ErrDamaged, "the store recorded "+o.SHA256)
+}
+
+// What the server says that it took is compared with what was sent; of one that
+// says nothing the object has no checksum, so that nobody relies on it.
+func TestChecksumInTheAnswerOfAPut(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	other := sha256.Sum256([]byte("other"))
+	b.proxy.Inject(testbed.Fault{Op: "PUT", Checksum: new(base64.StdEncoding.EncodeToString(other[:])), Times: 1})
+	_, err := b.Put(t.Context(), "a", body, storage.PutOptions{})
+	wantLine(t, "put", err, storage.ErrDamaged, "the server took bytes with another SHA-256 (d9298a10d1b07358…)")
+	b.proxy.Inject(testbed.Fault{Op: "PUT", Checksum: new(""), Times: 1})
+	if o, err := b.Put(t.Context(), "a", body, storage.PutOptions{}); err != nil || o.SHA256 != "" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	o, err := b.Put(t.Context(), "a", body, storage.PutOptions{})
+	if want := sha256.Sum256(body); err != nil || o.SHA256 != hex.EncodeToString(want[:]) {
+		t.Errorf("%+v, %v", o, err)
+	}
 }
 
 func TestDamageIsNoticed(t *testing.T) {

@@ -72,9 +72,13 @@ func (s *Store) Put(ctx context.Context, key string, body []byte, opt storage.Pu
 		return storage.Object{}, s.fail("put", key, err)
 	}
 	s.known.Store(true)
+	took := hexSum(out.ChecksumSHA256)
+	if took != "" && took != hex.EncodeToString(sum[:]) {
+		return storage.Object{}, s.fail("put", key, fmt.Errorf("the server took bytes with another SHA-256 (%.16s…): %w", took, storage.ErrDamaged))
+	}
 	return storage.Object{
 		Key: key, Size: int64(len(body)), Tag: value(out.ETag),
-		Modified: serverTime(out.ResultMetadata), SHA256: hex.EncodeToString(sum[:]),
+		Modified: serverTime(out.ResultMetadata), SHA256: took,
 	}, nil
 }
 
