@@ -53,11 +53,16 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 			return nil, err
 		}
 	}
-	p, err := openPlace(f.opt.Dir, strings.ToLower(rand.Text()[:8]))
+	p, fresh, err := openPlace(f.opt.Dir, strings.ToLower(rand.Text()[:8]))
 	if err != nil {
 		return nil, err
 	}
 	defer p.close()
+	if fresh {
+		if err := f.adopt(ctx, p); err != nil {
+			return nil, err
+		}
+	}
 	g := &filling{Filler: f, place: p, progress: newProgress(report), note: Filled{Dir: f.opt.Dir}, due: make(chan struct{}, 1)}
 	if f.tally != nil {
 		g.progress.total = f.tally.bytes
@@ -77,6 +82,20 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 		return g.note, g.explain(ctx, err)
 	}
 	return g.note, g.verdict()
+}
+
+// adopt gives a folder that is nobody's to whom what is restored belongs.
+func (f *Filler) adopt(ctx context.Context, p *place) error {
+	for e, err := range f.entries(ctx) {
+		switch {
+		case errors.Is(err, errNotThere), errors.Is(err, archive.ErrCorrupt):
+		case err != nil:
+			return err
+		default:
+			return p.adopt(&e)
+		}
+	}
+	return nil
 }
 
 // write makes what is missing. Folders, links and the like are made as they
@@ -207,7 +226,7 @@ func (g *filling) one(d *difference, batch *gathered) error {
 	case d.want.Kind == archive.KindFolder:
 		fd, err := g.place.in(d.path)
 		if err == nil {
-			err = errors.Join(unix.Close(fd), g.place.adopt(d.want))
+			err = unix.Close(fd)
 		}
 		return g.skip(d.want, err)
 	}
@@ -264,10 +283,10 @@ func (g *filling) check(ctx context.Context) error {
 		}
 	}
 	var n tally
-	var folders errgroup.Group
+	folders, fctx := errgroup.WithContext(ctx) // a disk that fails ends the look, too
 	folders.SetLimit(g.opt.Jobs)
 	absent := int64(0)
-	err := g.each(ctx, g.place.tree, &n, func(d *difference) error {
+	err := g.each(fctx, g.place.tree, &n, func(d *difference) error {
 		switch {
 		case d.want == nil:
 			return nil
@@ -282,7 +301,7 @@ func (g *filling) check(ctx context.Context) error {
 		}
 		return g.skip(want, g.place.adjust(want, have))
 	})
-	if failed := folders.Wait(); err == nil {
+	if failed := folders.Wait(); failed != nil {
 		err = failed
 	}
 	if g.tally.damaged == nil {

@@ -356,29 +356,43 @@ func TestAFolderThatIsMadeIsSynapses(t *testing.T) {
 	w.write("local_content/aa/bb/one", "one")
 	class := filepath.Join(w.dir, "local_content")
 	ok(t, os.Chmod(class, 0o751))
-	if os.Geteuid() == 0 {
-		ok(t, os.Chown(class, 991, 992))
+	for _, path := range []string{"", "aa", "aa/bb", "aa/bb/one"} {
+		if os.Geteuid() == 0 {
+			ok(t, os.Chown(filepath.Join(class, path), 991, 992))
+		}
 	}
 	w.must()
 	above := filepath.Join(t.TempDir(), "data")
 	made := filepath.Join(above, "media_store")
-	_, err := w.filler(made).Fill(t.Context(), func(jobs.Progress) {})
-	ok(t, err)
-	var want, got, over unix.Stat_t
-	ok(t, errors.Join(unix.Stat(class, &want), unix.Stat(made, &got), unix.Stat(above, &over)))
-	if got.Mode != want.Mode || got.Uid != want.Uid || got.Gid != want.Gid {
-		t.Errorf("%o of %d:%d, want %o of %d:%d", got.Mode, got.Uid, got.Gid, want.Mode, want.Uid, want.Gid)
+	var want unix.Stat_t
+	ok(t, unix.Stat(class, &want))
+	same := func(path string, mode uint32) {
+		t.Helper()
+		var got unix.Stat_t
+		ok(t, unix.Stat(path, &got))
+		if got.Mode&0o777 != mode || got.Uid != want.Uid || got.Gid != want.Gid {
+			t.Errorf("%s: %o of %d:%d, want %o of %d:%d", path, got.Mode&0o777, got.Uid, got.Gid, mode, want.Uid, want.Gid)
+		}
 	}
-	if over.Mode&0o777 != 0o755 {
-		t.Errorf("what it lies in has mode %o", over.Mode)
+	_, err := w.fill(made)
+	ok(t, err)
+	same(made, 0o751)
+	if info, err := os.Stat(above); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("what it lies in: %v, %v", info.Mode(), err)
 	}
 
 	// One that was there stays as it is.
 	ok(t, os.Chmod(made, 0o700))
 	ok(t, os.RemoveAll(filepath.Join(made, "local_content")))
-	_, err = w.filler(made).Fill(t.Context(), func(jobs.Progress) {})
+	_, err = w.fill(made)
 	ok(t, err)
-	if ok(t, unix.Stat(made, &got)); got.Mode&0o777 != 0o700 {
-		t.Errorf("its mode became %o", got.Mode)
-	}
+	same(made, 0o700)
+
+	// One file alone, and a run that was killed when it had made the folder.
+	ok(t, os.RemoveAll(made))
+	ok(t, os.Mkdir(made, 0o750))
+	_, err = w.fill(made, func(o *media.FillOptions) { o.Paths = []string{"local_content/aa/bb/one"} })
+	ok(t, err)
+	same(made, 0o750)
+	same(filepath.Join(made, "local_content"), 0o750)
 }

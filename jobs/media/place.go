@@ -23,59 +23,67 @@ type place struct {
 	files   atomic.Int64
 	root    bool         // may give files to others
 	unowned atomic.Int64 // files whose owner could not be set
-	made    bool         // by this run, and nobody's yet
 }
 
 // folderMode is that of folders that no entry describes, and of all until they
 // are filled.
 const folderMode = 0o750
 
-func openPlace(dir, run string) (*place, error) {
-	made, err := makePlace(dir)
-	if err != nil {
-		return nil, err
+// openPlace opens the folder, and makes it unless it is there. fresh says that
+// it is as it was made, by this run or one that was killed: nobody's yet.
+func openPlace(dir, run string) (p *place, fresh bool, err error) {
+	if err := makePlace(dir); err != nil {
+		return nil, false, err
 	}
 	t, err := openTree(dir)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return &place{tree: t, run: run, root: os.Geteuid() == 0, made: made}, nil
+	p = &place{tree: t, run: run, root: os.Geteuid() == 0}
+	if int(t.id.Uid) != os.Geteuid() || t.id.Mode&0o7777 != folderMode {
+		return p, false, nil
+	}
+	names, err := os.ReadDir(dir)
+	return p, len(names) == 0, err
 }
 
 // makePlace makes the folder unless it is there, and what it lies in, where
 // Synapse's user has to get through: this process's umask would not let it.
-func makePlace(dir string) (made bool, err error) {
-	var above []string
+func makePlace(dir string) error {
+	var missing []string
 	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
 		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
-		if made {
-			above = append(above, at)
-		}
-		made = true
+		missing = append(missing, at)
 	}
 	if err := os.MkdirAll(dir, folderMode); err != nil {
-		return false, err
+		return err
 	}
-	for _, at := range above {
-		if err := os.Chmod(at, 0o755); err != nil { //nolint:gosec // as above
-			return false, err
+	mode := os.FileMode(folderMode)
+	for _, at := range missing {
+		if err := os.Chmod(at, mode); err != nil {
+			return err
 		}
+		mode = 0o755 // what it lies in
 	}
-	return made, nil
+	return nil
 }
 
-// adopt gives a folder that this run made to whom the first of Synapse's own
-// folders in it belongs, with its mode: the point has no entry for it, and
+// adopt gives the folder to whom the first of the entries belongs, and its mode
+// if that is a folder: the point has no entry for the media folder itself, and
 // root's own would keep Synapse out.
 func (p *place) adopt(e *archive.Entry) error {
-	if !p.made || strings.Contains(e.Path, "/") {
-		return nil
+	if e.UID < 0 {
+		return nil // from a bucket: nobody knows whose it is
 	}
-	p.made = false
 	p.own(p.fd, ".", e)
-	return unix.Fchmodat(p.fd, ".", e.Mode, 0)
+	if e.Kind == archive.KindFolder {
+		if err := unix.Fchmodat(p.fd, ".", e.Mode, 0); err != nil {
+			return err
+		}
+	}
+	return unix.Fstat(p.fd, &p.id) // folders that have no entry get its owner
 }
 
 // split cuts a path into folder and name.

@@ -161,3 +161,21 @@ func lost(err error) bool {
 	}
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion) || errors.Is(err, errNoBlob)
 }
+
+// packBytes reads a pack and compares it with its name, twice if it must: wrong
+// bytes on the wire are no damage.
+func (a *Archive) packBytes(ctx context.Context, info packInfo) ([]byte, error) {
+	key := packKey(info.sum)
+	for try := 1; ; try++ {
+		body, err := fetch(ctx, a.store, key)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, corrupt(key, "it is missing")
+		case err == nil:
+			err = checkSum(key, body, info.sum.String())
+		}
+		if err == nil || try > 1 || !errors.Is(err, ErrCorrupt) {
+			return body, err
+		}
+	}
+}

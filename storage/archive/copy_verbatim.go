@@ -270,24 +270,6 @@ func (c *verbatim) pack(ctx context.Context, p uint32, whole bool) error {
 	return nil
 }
 
-// packBytes reads a pack and compares it with its name, twice if it must: wrong
-// bytes on the wire are no damage.
-func (a *Archive) packBytes(ctx context.Context, info packInfo) ([]byte, error) {
-	key := packKey(info.sum)
-	for try := 1; ; try++ {
-		body, err := fetch(ctx, a.store, key)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, corrupt(key, "it is missing")
-		case err == nil:
-			err = checkSum(key, body, info.sum.String())
-		}
-		if err == nil || try > 1 || !errors.Is(err, ErrCorrupt) {
-			return body, err
-		}
-	}
-}
-
 // indexPacks is from how many packs on an index object is closed: about 8 MiB of
 // plain bytes for packs of small files.
 const indexPacks = 256

@@ -37,8 +37,14 @@ func TestWhatPruneHidUnderObjectLockComesBack(t *testing.T) {
 	if got := w.points(); len(got) != 1 || got[0] != want[1] {
 		t.Fatalf("after the prune: %v", got)
 	}
-	if err := s3.DeleteVersions(t, bucket, key(want[0])); err == nil {
-		t.Error("a locked point could be deleted for good")
+	if kept, gone := s3.DeleteVersions(t, bucket, key(want[0])); kept != 1 || gone != 0 {
+		t.Errorf("of the point %d versions were kept, and %d could be deleted for good", kept, gone)
+	}
+	for _, kind := range []string{"packs/", "index/"} { // an intruder's doing: a prune leaves young ones
+		hidden := s3.Hide(t, bucket, homeserver+"/"+kind)
+		if kept, gone := s3.DeleteVersions(t, bucket, homeserver+"/"+kind); hidden == 0 || kept != hidden || gone != 0 {
+			t.Errorf("of %d %s %d were kept, and %d could be deleted for good", hidden, kind, kept, gone)
+		}
 	}
 	s3.Undelete(t, bucket)
 	if got := w.points(); strings.Join(got, " ") != strings.Join(want, " ") {
