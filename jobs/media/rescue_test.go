@@ -1,12 +1,15 @@
 package media_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/synapse-maint/synapse-maint/storage/dir"
 )
@@ -44,6 +47,11 @@ func TestRescueMedia(t *testing.T) {
 			want := tree(t, w.dir)
 			delete(want, "local_content/socket")
 			same(t, tree(t, to), want)
+			var class, made unix.Stat_t // Synapse has to make folders in it
+			ok(t, errors.Join(unix.Stat(filepath.Join(to, "local_content"), &class), unix.Stat(to, &made)))
+			if made.Mode != class.Mode || made.Uid != class.Uid || made.Gid != class.Gid {
+				t.Errorf("the folder is %o of %d:%d, the first class %o of %d:%d", made.Mode, made.Uid, made.Gid, class.Mode, class.Uid, class.Gid)
+			}
 
 			w.damage(w.entries()["local_content/exact"].Blobs[0])
 			if out, err := run("media", "latest", filepath.Join(scratch, "damaged")); err == nil || !strings.Contains(out, "damaged: ") {

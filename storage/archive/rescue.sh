@@ -27,12 +27,13 @@
 # FORMAT.md of synapse-maint, storage/archive.
 set -euo pipefail
 export LC_ALL=C
+umask 077 # what it writes was perhaps encrypted
 
 die() { echo "rescue.sh: $*" >&2; exit 1; }
 help() { while IFS= read -r l && [[ $l == '#'* ]]; do [[ $l == '#!'* ]] || echo "${l#\#}"; done <"$0"; }
 usage() { help >&2; exit 2; }
 
-from=$(dirname -- "$0") identity='' skip='' damaged=0
+from=$(dirname -- "$0") identity='' skip='' damaged=0 made=''
 while [ $# -gt 0 ]; do
     case $1 in
     -f | --from) from=${2:?} && shift 2 ;;
@@ -49,6 +50,16 @@ list) [ $# = 1 ] || usage ;;
 restore | media | secrets) [ $# = 3 ] || usage ;;
 *) usage ;;
 esac
+
+# needs PROGRAM… ends where one is not installed.
+needs() {
+    local program
+    for program in "$@"; do
+        command -v "$program" >/dev/null || die "$program is not installed, and it can't be done without: install it"
+    done
+}
+needs jq zstd sha256sum
+case $from in s3://*) needs aws ;; rclone:*) needs rclone ;; esac
 
 # damage says what is damaged, and ends unless told to go on.
 damage() {
@@ -138,13 +149,23 @@ if [ "$encrypted" ] && [ -z "$identity" ]; then
     [ "${1-}" = list ] || die "the archive is encrypted to $who: give one's identity with -i FILE"
     echo "rescue.sh: encrypted to $who: names only without -i FILE" >&2
 fi
+[ -z "$encrypted" ] || [ -z "$identity" ] || needs age
+
+# opened POINT writes the manifest of a point that was fetched. Its checksum is
+# right: if it can't be opened it is the key's fault.
+opened() {
+    local who
+    unseal <"$tmp/point" >"$tmp/manifest" 2>"$tmp/why" && return
+    who=$(jq -r '.encryption.recipients // [] | join(", ")' "$tmp/config")
+    die "points/$1 can't be opened with $identity: it is encrypted to $who ($(head -n 1 "$tmp/why"))"
+}
 
 list() {
     local id
     while read -r id; do
         if [ "$encrypted" ] && [ -z "$identity" ]; then
             echo "$id"
-        elif sealed "points/$id" "$tmp/point" && unseal <"$tmp/point" >"$tmp/manifest"; then
+        elif sealed "points/$id" "$tmp/point" && opened "$id"; then
             jq -r --arg id "$id" '[$id, .taken, "\(.database.tables // [] | length) tables", "\(.sizes.logical) bytes"] | join("  ")' "$tmp/manifest"
         fi
     done < <(names points)
@@ -243,11 +264,12 @@ open() {
     all=$(names points) # empty where keys may not list: a point can be read all the same
     [ -z "$all" ] || grep -qxF -- "$point" <<<"$all" || die "there is no recovery point $point in $from; list prints those that there are"
     sealed "points/$point" "$tmp/point" || die "without points/$point there is nothing to restore"
-    unseal <"$tmp/point" >"$tmp/manifest" || die "damaged, or encrypted to another identity: points/$point"
+    opened "$point"
     [ "$(jq .format "$tmp/manifest")" = 1 ] || die "points/$point has a format that this script does not know"
     [ "$(jq --arg p "$3" 'has($p)' "$tmp/manifest")" = true ] ||
         die "points/$point has no $3: $(jq -r --arg p "$3" '[.lacks[]? | select(.part == $p) | .why] | join(", ")' "$tmp/manifest")"
-    mkdir -p -- "$dir"
+    [ -e "$dir" ] || made=1
+    mkdir -p -- "$dir" || die "$dir can't be made"
     [ -z "$(ls -A -- "$dir")" ] || die "$dir is not empty"
 }
 
@@ -330,6 +352,7 @@ media() {
             (.blobs // [] | length), .sha256 // "", .sparse // false,
             if .path64 then "b:" + .path64 else .path | name end,
             if .target64 then "b:" + .target64 else .target // "" | name end] | join("|"))' "$tmp/entries" >"$tmp/list"
+    umask 022 # folders that the listing does not have are for Synapse, too; the rest is dressed
     while IFS='|' read -r n kind mode uid gid modified size blobs sum sparse path target; do
         text "$target" && target=$text
         text "$path"
@@ -392,6 +415,7 @@ dress_alike() {
 dress_folders() {
     local mode uid gid modified i
     local -a paths=() attributes=()
+    if [ "$made" ]; then chmod 755 -- "$dir"; fi
     [ -e "$tmp/folders" ] || return 0
     mapfile -d '' paths <"$tmp/folderpaths"
     mapfile -t attributes <"$tmp/folders"
@@ -399,13 +423,13 @@ dress_folders() {
         IFS='|' read -r mode uid gid modified <<<"${attributes[i]}"
         dress "${paths[i]}"
     done
+    if [ "$made" ]; then dress "$dir"; fi # like the first class: Synapse has to make folders in it
     dress_alike
 }
 
 # secrets writes the secrets, a line of JSON each, as the files that they were.
 secrets() {
     local dir=$2 line name count=0
-    umask 077
     open "$1" "$dir" secrets
     mkdir "$tmp/secrets"
     gather '.secrets.blobs | blobs("lines")' "$tmp/secrets"

@@ -3,6 +3,7 @@ package archive_test
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,10 +87,60 @@ func TestRescueFromAFolder(t *testing.T) {
 				t.Fatalf("restore: %s (%v)", out, err)
 			}
 			f.checkRescued(t, to)
+			onlyOwners(t, to)
 			if out, err := rescue(t, folder, identity, "restore", "latest", to); err == nil || !strings.Contains(out, "not empty") {
 				t.Errorf("restore over something: %s (%v)", out, err)
 			}
 		})
+	}
+}
+
+// onlyOwners looks that nobody else can read what was perhaps encrypted.
+func onlyOwners(t *testing.T, dir string) {
+	t.Helper()
+	ok(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is %v", path, info.Mode())
+		}
+		return err
+	}))
+}
+
+func TestRescueWithTheWrongIdentitySaysWhose(t *testing.T) {
+	t.Parallel()
+	folder, point, _, _ := rescueArchive(t, true, newFixture(10))
+	other := filepath.Join(t.TempDir(), "other.txt")
+	writeIdentity(t, other, newKeys(t))
+	for _, args := range [][]string{{"list"}, {"restore", point, filepath.Join(t.TempDir(), "out")}} {
+		out, err := rescue(t, folder, other, args...)
+		if err == nil || !strings.HasPrefix(out, "rescue.sh: points/"+point+" can't be opened with "+other+": it is encrypted to age1") || strings.Count(out, "\n") != 1 {
+			t.Errorf("%v: %s (%v)", args, out, err)
+		}
+	}
+}
+
+func TestRescueSaysWhatIsNotInstalled(t *testing.T) {
+	t.Parallel()
+	folder, point, identity, _ := rescueArchive(t, true, newFixture(10))
+	for _, missing := range []string{"jq", "zstd", "age"} {
+		bin := t.TempDir()
+		for _, name := range []string{"bash", "dirname", "jq", "zstd", "age", "sha256sum", "mktemp", "rm", "cp", "cat", "head", "sort", "ls", "tail", "grep"} {
+			path, err := exec.LookPath(name)
+			ok(t, err)
+			if name != missing {
+				ok(t, os.Symlink(path, filepath.Join(bin, name)))
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "bash"), filepath.Join(folder, "rescue.sh"), "-i", identity, "restore", point, filepath.Join(bin, "out"))
+		cmd.Env = []string{"PATH=" + bin}
+		out, err := cmd.CombinedOutput()
+		if err == nil || string(out) != "rescue.sh: "+missing+" is not installed, and it can't be done without: install it\n" {
+			t.Errorf("without %s: %s (%v)", missing, out, err)
+		}
 	}
 }
 
