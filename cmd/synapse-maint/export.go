@@ -53,6 +53,8 @@ type exportPlan struct {
 	Dir    string `json:"dir"`
 	Tables int    `json:"tables"`
 	Bytes  int64  `json:"bytes"` // plain
+
+	Lacks []archive.Lack `json:"lacks,omitempty"`
 }
 
 func (p *program) runExport(ctx context.Context, o exportOptions) error {
@@ -68,7 +70,10 @@ func (p *program) runExport(ctx context.Context, o exportOptions) error {
 		return err
 	}
 	if o.dryRun {
-		plan := exportPlan{Point: pt.ID, Dir: o.dir, Bytes: pt.Manifest.Sizes.Logical}
+		if err := a.CheckExport(ctx, pt, o.dir, o.Options); err != nil {
+			return err
+		}
+		plan := exportPlan{Point: pt.ID, Dir: o.dir, Bytes: pt.Manifest.Sizes.Logical, Lacks: pt.Manifest.Lacks}
 		if d := pt.Manifest.Database; d != nil {
 			plan.Tables = len(d.Tables)
 		}
@@ -96,13 +101,21 @@ func (p *program) runExport(ctx context.Context, o exportOptions) error {
 func exportTo(ctx context.Context, a *app.Archive, pt archive.Point, o exportOptions) (app.Exported, error) {
 	_, serr := os.Stat(o.dir)
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
-		return app.Exported{}, fmt.Errorf("export: %w", err)
+		return app.Exported{}, fmt.Errorf("export to %s: the folder can't be made: %w: choose one below a folder that you can write to", o.dir, plainError(err))
 	}
 	r, err := a.Export(ctx, pt, o.dir, o.Options)
 	if err != nil && errors.Is(serr, fs.ErrNotExist) {
 		_ = os.Remove(o.dir) // what is not empty stays
 	}
 	return r, err
+}
+
+// plainError is an error of the file system without the path, which the text has.
+func plainError(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
 }
 
 func secretsOf(m *archive.Manifest) int {
@@ -120,6 +133,9 @@ func exportText(r app.Exported) string {
 	}
 	if len(r.Secrets) > 0 {
 		fmt.Fprintf(&b, "  %-9s %s, for their owner only\n", "secrets", jobs.Count(int64(len(r.Secrets)), "file"))
+	}
+	for _, l := range r.Lacks {
+		fmt.Fprintf(&b, "  %-9s %s: %s\n", "lacks", l.Part, l.Why)
 	}
 	if r.Path == "" {
 		return b.String() // without a database

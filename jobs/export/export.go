@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -74,30 +75,52 @@ func Export(ctx context.Context, from Blobs, point archive.Point, dir string, o 
 	return r, nil
 }
 
-func export(ctx context.Context, from Blobs, point archive.Point, dir string, o Options) (r Result, err error) {
-	r = Result{Point: point.ID, Dir: dir, Format: "directory", Path: dir, Compression: none}
+// Check says why Export would fail, as far as that can be known without writing.
+// It reads the table of contents.
+func Check(ctx context.Context, from Blobs, point archive.Point, dir string, o Options) error {
+	w, dir, err := prepare(ctx, from, point, dir, o)
+	if err == nil {
+		err = Reachable(dir, w.least())
+	}
+	if err == nil {
+		err = empty(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("export of %s to %s: %w", point.ID, dir, err)
+	}
+	return nil
+}
+
+// prepare chooses how to write.
+func prepare(ctx context.Context, from Blobs, point archive.Point, dir string, o Options) (w *writing, abs string, err error) {
+	w = &writing{from: from, opt: o, result: &Result{Point: point.ID, Dir: dir, Format: "directory", Path: dir, Compression: none}}
 	switch {
 	case point.Err != nil:
-		return r, point.Err
+		return w, dir, point.Err
 	case point.Manifest == nil || point.Manifest.Database == nil:
-		return r, errors.New("the recovery point has no database")
+		return w, dir, errors.New("the recovery point has no database")
 	}
-	if o.Jobs <= 0 {
-		o.Jobs = runtime.NumCPU()
+	if w.opt.Jobs <= 0 {
+		w.opt.Jobs = runtime.NumCPU()
 	}
-	if o.Progress == nil {
-		o.Progress = func(jobs.Progress) {}
+	if w.opt.Progress == nil {
+		w.opt.Progress = func(jobs.Progress) {}
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return r, err
+	if abs, err = filepath.Abs(dir); err != nil {
+		return w, dir, err
 	}
-	d := point.Manifest.Database
+	w.db = point.Manifest.Database
 	var info synapse.Database
-	if json.Unmarshal(d.Info, &info) == nil { // for people only
-		r.Server = info.Version
+	if json.Unmarshal(w.db.Info, &info) == nil { // for people only
+		w.result.Server = info.Version
 	}
-	w := writing{from: from, db: d, opt: o, result: &r}
-	if err := w.begin(ctx); err != nil {
+	return w, abs, w.begin(ctx)
+}
+
+func export(ctx context.Context, from Blobs, point archive.Point, dir string, o Options) (r Result, err error) {
+	w, dir, err := prepare(ctx, from, point, dir, o)
+	defer func() { r = *w.result }()
+	if err != nil {
 		return r, err
 	}
 	place, err := claim(dir)
@@ -105,7 +128,7 @@ func export(ctx context.Context, from Blobs, point archive.Point, dir string, o 
 		return r, err
 	}
 	defer func() { err = place.discardAfter(err) }()
-	if err := place.room(w.least()); err != nil {
+	if err := room(place.partial, w.least()); err != nil {
 		return r, err
 	}
 	w.dir = place.partial
@@ -115,11 +138,11 @@ func export(ctx context.Context, from Blobs, point archive.Point, dir string, o 
 	if err := place.publish(); err != nil {
 		return r, err
 	}
-	if r.Format == "custom" {
-		r.Path = filepath.Join(dir, dumpFile)
+	if w.result.Format == "custom" {
+		w.result.Path = filepath.Join(dir, dumpFile)
 	}
-	if len(r.Damaged) > 0 {
-		return r, fmt.Errorf("%w: damaged and therefore empty: %v", jobs.ErrIncomplete, r.Damaged)
+	if damaged := w.result.Damaged; len(damaged) > 0 {
+		return r, fmt.Errorf("%w: damaged and therefore empty: %s", jobs.ErrIncomplete, strings.Join(damaged, ", "))
 	}
 	return r, nil
 }

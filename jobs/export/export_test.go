@@ -145,6 +145,34 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 }
 
+// A check refuses what an export would refuse, and writes nothing.
+func TestCheckSaysWhatWouldFail(t *testing.T) {
+	t.Parallel()
+	p, url := bed(t, 15)
+	point := takePoint(t, p, url, false)
+	parent := t.TempDir()
+	ok(t, os.MkdirAll(filepath.Join(parent, "full", "x"), 0o700))
+	ok(t, os.WriteFile(filepath.Join(parent, "file"), nil, 0o600))
+	before := tree(parent)
+	for dir, want := range map[string]string{
+		"full":        "not empty (it has x)",
+		"file":        "file is a file: choose another folder",
+		"file/export": "file is a file: choose another folder",
+		"new/export":  "",
+	} {
+		err := export.Check(t.Context(), point.reader(t), point.point, filepath.Join(parent, dir), export.Options{})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", dir, err, want)
+		}
+	}
+	if err := export.Reachable(parent, 1<<60); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("no room: %v", err)
+	}
+	if after := tree(parent); after != before {
+		t.Errorf("was %s, is %s", before, after)
+	}
+}
+
 // tree is what is in a folder.
 func tree(dir string) (names string) {
 	filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error { //nolint:errcheck // an absent one has nothing
@@ -335,8 +363,11 @@ func TestZstdIsRefusedForOldRestore(t *testing.T) {
 	p, url := bed(t, 15)
 	point := takePoint(t, p, url, false)
 	dir := filepath.Join(t.TempDir(), "export")
-	_, err := export.Export(t.Context(), point.reader(t), point.point, dir, export.Options{Compression: "zstd"})
-	if err == nil || !strings.Contains(err.Error(), "pg_restore 16") {
-		t.Errorf("error %v", err)
+	o := export.Options{Compression: "zstd"}
+	_, err := export.Export(t.Context(), point.reader(t), point.point, dir, o)
+	for _, err := range []error{err, export.Check(t.Context(), point.reader(t), point.point, dir, o)} {
+		if err == nil || !strings.Contains(err.Error(), "pg_restore 16") {
+			t.Errorf("error %v", err)
+		}
 	}
 }

@@ -107,15 +107,38 @@ func lock(path string, flag int) (*os.File, error) {
 }
 
 // room refuses what can't fit.
-func (p *place) room(least int64) error {
+func room(path string, least int64) error {
 	var st syscall.Statfs_t
-	if err := syscall.Statfs(p.partial, &st); err != nil {
+	if err := syscall.Statfs(path, &st); err != nil {
 		return nil //nolint:nilerr // unknown: a full disk is noticed later
 	}
 	if free := int64(st.Bavail) * int64(st.Bsize); free < least {
 		return fmt.Errorf("the disk has %d MiB free, at least %d MiB are needed: %w", free>>20, (least>>20)+1, syscall.ENOSPC)
 	}
 	return nil
+}
+
+// Reachable says why a folder can't be made and filled with some bytes, as far as
+// that is known without trying.
+func Reachable(dir string, least int64) error {
+	for at := dir; ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at):
+			continue
+		case errors.Is(err, syscall.ENOTDIR):
+			continue // the file is found above
+		case err != nil:
+			return hint(err)
+		case !info.IsDir():
+			return fmt.Errorf("%s is a file: choose another folder", at)
+		}
+		const write, enter = 2, 1 // access(2)
+		if err := syscall.Access(at, write|enter); err != nil {
+			return fmt.Errorf("%s may not be written to (%w): choose a folder below one that you can write to", at, err)
+		}
+		return room(at, least)
+	}
 }
 
 // publish gives the folder its name. Everything in it must be on the disk.

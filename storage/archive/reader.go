@@ -55,6 +55,33 @@ func (r *Reader) Blob(ctx context.Context, id ID) ([]byte, error) {
 	return r.read(ctx, id, nil)
 }
 
+// Opens fails with [ErrNoKey] where no identity opens a point's secrets and
+// files, of which it reads one. Every other error is left to who reads them.
+func (r *Reader) Opens(ctx context.Context, m *Manifest) error {
+	one := func(ids []ID) error {
+		_, err := r.Blob(ctx, ids[0])
+		if errors.Is(err, ErrNoKey) {
+			return err
+		}
+		return nil
+	}
+	if m.Secrets != nil && len(m.Secrets.Blobs) > 0 {
+		return one(idsOf(m.Secrets.Blobs))
+	}
+	if m.Media == nil {
+		return nil
+	}
+	for e, err := range Entries(ctx, r, m.Media) {
+		if errors.Is(err, ErrNoKey) {
+			return err
+		}
+		if err == nil && len(e.Blobs) > 0 {
+			return one(e.Blobs)
+		}
+	}
+	return nil
+}
+
 // read tries every place the blob is in, into dst if that is large enough.
 func (r *Reader) read(ctx context.Context, id ID, dst []byte) ([]byte, error) {
 	var first error

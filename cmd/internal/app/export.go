@@ -27,6 +27,50 @@ type Exported struct {
 	export.Result
 	Media   *media.Filled     `json:"media,omitempty"`
 	Secrets []secrets.Written `json:"secrets,omitempty"`
+	Lacks   []archive.Lack    `json:"lacks,omitempty"` // what the point does not have
+}
+
+// CheckExport says why an export would fail, as far as that can be known without
+// writing.
+func (a *Archive) CheckExport(ctx context.Context, point archive.Point, dir string, o export.Options) error {
+	reader, err := a.Reader(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.exportable(ctx, reader, point, dir); err != nil {
+		return err
+	}
+	if m := point.Manifest; m != nil && m.Database == nil {
+		if err := export.Reachable(dir, m.Sizes.Logical); err != nil {
+			return fmt.Errorf("export of %s: %w", point.ID, err)
+		}
+		return nil
+	}
+	return a.Keyed(export.Check(ctx, reader, point, filepath.Join(dir, exportDatabase), o))
+}
+
+// exportable looks at what takes no writing: the folders, and whether media and
+// secrets can be opened.
+func (a *Archive) exportable(ctx context.Context, reader *archive.Reader, point archive.Point, dir string) error {
+	m := point.Manifest
+	if m == nil {
+		return nil // the database's export says why
+	}
+	fail := func(err error) error { return fmt.Errorf("export of %s: %w", point.ID, err) }
+	for _, part := range []struct {
+		name string
+		has  bool
+	}{{exportMedia, m.Media != nil}, {exportSecrets, m.Secrets != nil}} {
+		if err := mustBeEmpty(filepath.Join(dir, part.name)); part.has && err != nil {
+			return fail(err)
+		}
+	}
+	if m.Database == nil { // else its table of contents is read
+		if err := reader.Opens(ctx, m); err != nil {
+			return a.Keyed(fail(err))
+		}
+	}
+	return nil
 }
 
 // Export writes a recovery point to a folder: the database as a stock archive,
@@ -39,13 +83,11 @@ func (a *Archive) Export(ctx context.Context, point archive.Point, dir string, o
 		return r, err
 	}
 	m := point.Manifest
-	for _, part := range []struct {
-		name string
-		has  bool
-	}{{exportMedia, m != nil && m.Media != nil}, {exportSecrets, m != nil && m.Secrets != nil}} {
-		if err := mustBeEmpty(filepath.Join(dir, part.name)); part.has && err != nil {
-			return r, fmt.Errorf("export of %s: %w", point.ID, err)
-		}
+	if err := a.exportable(ctx, reader, point, dir); err != nil {
+		return r, err
+	}
+	if m != nil {
+		r.Lacks = m.Lacks
 	}
 	var partial error
 	if m == nil || m.Database != nil {
