@@ -129,9 +129,10 @@ func backupText(r backup.Result, a *app.Archive) string {
 	case r.Database != "":
 		line("database", "%s, PostgreSQL %s: %s, %s", r.Database, serverVersion(r.Server), jobs.Count(int64(r.Tables), "table"), jobs.Count(r.Rows, "row"))
 	}
+	emptiedLine(line, r.Emptied)
 	partLines(line, r.Media, r.Secrets, r.Lacks, r.Degraded)
 	line("size", "%s, of which %s were new; %s stored", jobs.Size(r.Logical), jobs.Size(r.New), jobs.Size(r.Stored))
-	line("store", "%s, written and read back", a.Store)
+	line("store", "%s, written and proved to be there", a.Store)
 	for _, c := range r.Copies {
 		if c.Error != "" {
 			line("FAILED", "copy to %s: %s", c.Store, c.Error)

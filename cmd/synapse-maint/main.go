@@ -90,6 +90,9 @@ func (p *program) complain(err error, code int) {
 		text = "interrupted"
 	}
 	fmt.Fprintln(p.err, p.paint(red, "synapse-maint:", p.terminal)+" "+text)
+	if !p.parsed && jsonAsked(os.Args[1:]) {
+		p.globals.output = "json"
+	}
 	if p.globals.output == "json" && !p.printed {
 		_ = p.print(failure{text, code}, "") // the line above has said it
 	}

@@ -26,6 +26,13 @@ func partLines(line liner, m *archive.Media, secrets int, lacks []archive.Lack, 
 	lackLines(line, lacks)
 }
 
+// emptiedLine names the tables whose rows were left out.
+func emptiedLine(line liner, tables []string) {
+	if len(tables) > 0 {
+		line("", "left out on purpose: the rows of %s", strings.Join(tables, ", "))
+	}
+}
+
 func lackLines(line liner, lacks []archive.Lack) {
 	for _, l := range lacks {
 		name := "lacks"

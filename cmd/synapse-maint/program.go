@@ -28,9 +28,11 @@ type program struct {
 	report   *progress.Reporter
 	log      *slog.Logger
 
+	made *app.App      // see app
 	wait time.Duration // how long runs wait for the lock
 
 	warnOfPassword bool
+	parsed         bool // the flags are what was asked for
 	printed        bool // the result is on standard output
 }
 
@@ -97,8 +99,12 @@ func (p *program) warn(text string) {
 	fmt.Fprintln(p.err, p.paint(yellow, "synapse-maint: warning:", p.terminal)+" "+text)
 }
 
-// app decides what holds of flags, environment and configuration file.
-func (p *program) app() (*app.App, error) {
+// app decides, once, what holds of flags, environment and configuration file.
+func (p *program) app() (a *app.App, err error) {
+	if p.made != nil {
+		return p.made, nil
+	}
+	defer func() { p.made = a }()
 	if p.warnOfPassword {
 		p.warn("the password in --database can be read by every user of this machine (ps): use PGPASSWORD, ~/.pgpass or the configuration's passwordFile")
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -137,7 +139,40 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		return app.Usagef("%s: no flag --%s%s", cmp.Or(commandName(cmd), "usage"), name, strings.Replace(near, "mean ", "mean --", 1))
 	}
+	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		text = fmt.Sprintf("--%s %s: %s", bad.GetFlag().Name, bad.GetValue(), kind(bad.GetFlag()))
+	}
 	return app.Usagef("%s: %s", cmp.Or(commandName(cmd), "usage"), text)
+}
+
+// kind says what a flag's value is.
+func kind(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "int":
+		return "it is a number"
+	case "duration":
+		return "it is a time such as 90s, 15m or 72h"
+	case "bool":
+		return "it is true or false"
+	}
+	return "it can't be read"
+}
+
+// jsonAsked says whether arguments that could not be parsed ask for JSON: who
+// pipes the output somewhere gets his one document all the same.
+func jsonAsked(args []string) bool {
+	asked := os.Getenv(variable("output"))
+	for i, arg := range args {
+		switch {
+		case arg == "--":
+			return asked == "json"
+		case (arg == "-o" || arg == "--output") && i+1 < len(args):
+			asked = args[i+1]
+		case strings.HasPrefix(arg, "--output="), strings.HasPrefix(arg, "-o"):
+			asked = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(arg, "--output"), "-o"), "=")
+		}
+	}
+	return asked == "json"
 }
 
 // variable is the environment variable that stands for a global flag.
@@ -147,6 +182,7 @@ func variable(flag string) string {
 
 // prepare lets the environment speak for flags that were not given.
 func (p *program) prepare(flags *pflag.FlagSet) error {
+	p.parsed = true
 	var err error
 	p.warnOfPassword = flags.Changed("database") && config.HasPassword(p.globals.database)
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -160,7 +196,7 @@ func (p *program) prepare(flags *pflag.FlagSet) error {
 		}
 		for _, v := range values {
 			if serr := flags.Set(f.Name, v); serr != nil {
-				err = app.Usagef("%s: %v", variable(f.Name), serr)
+				err = app.Usagef("%s=%s: %s", variable(f.Name), v, kind(f))
 			}
 		}
 	})

@@ -53,7 +53,7 @@ func (p *program) runRuns(ctx context.Context, last int) error {
 	if len(all) > 0 {
 		var rows [][]string
 		for _, run := range all {
-			rows = append(rows, []string{run.String(), string(run.State), took(run.Started, run.Ended), run.Host, short(run.Error, 36)})
+			rows = append(rows, []string{run.String(), string(run.State), took(run.Started, run.Ended), run.Host, p.errorColumn(run.Error)})
 		}
 		text = p.table([]string{"RUN", "STATE", ">TOOK", "HOST", "ERROR"}, rows)
 	}
@@ -139,6 +139,15 @@ func took(started, ended time.Time) string {
 		return "-"
 	}
 	return progress.Duration(ended.Sub(started))
+}
+
+// errorColumn is an error as a list shows it: cut where a person looks, who can
+// ask for the run, and whole in a mail of cron.
+func (p *program) errorColumn(text string) string {
+	if isTerminal(p.out) {
+		return short(text, 36)
+	}
+	return text
 }
 
 // short cuts a text for a column.

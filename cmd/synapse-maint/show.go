@@ -127,6 +127,7 @@ func (p *program) databaseText(b *strings.Builder, line liner, s shownPoint) {
 		line("synapse", "schema version %d, compatible down to %d", d.Schema.Version, d.Schema.Compat)
 	}
 	line("wal", "%s", d.LSN)
+	emptiedLine(line, d.Emptied)
 	if s.Stream != "" {
 		line("stream", "one stream of pg_dump: %s", s.Stream)
 		return
@@ -142,7 +143,7 @@ func (p *program) databaseText(b *strings.Builder, line liner, s shownPoint) {
 	}
 	b.WriteString("\n" + p.table([]string{"TABLE", ">ROWS", ">BYTES", ">BLOBS"}, rows))
 	if empty > 0 {
-		fmt.Fprintf(b, "and %d empty tables\n", empty)
+		fmt.Fprintf(b, "and %s without rows\n", jobs.Count(int64(empty), "table"))
 	}
 }
 

@@ -80,6 +80,11 @@ func (p *program) runVerify(ctx context.Context, o verifyOptions) error {
 			return err
 		}
 	}
+	if len(p.globals.identities) > 0 {
+		if err := a.Keyed(a.WrongKey()); err != nil {
+			return err
+		}
+	}
 	run, err := a.Run(ctx, a.Verify(o.points, share), jobs.RunID{})
 	if run == nil {
 		return err
@@ -90,6 +95,9 @@ func (p *program) runVerify(ctx context.Context, o verifyOptions) error {
 			err = rerr
 		}
 		return hinted{err, "the check is not complete, and nothing was recorded"}
+	}
+	if r.Unrecorded != "" {
+		p.warn("the result can't be kept in the store, so that list will not show it: " + r.Unrecorded)
 	}
 	if perr := p.print(r, p.verifyText(r)); perr != nil {
 		return perr

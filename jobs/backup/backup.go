@@ -1,6 +1,6 @@
 // Package backup is the job that takes a recovery point: it copies a snapshot
 // of the database into an archive, then the other parts, media and secrets,
-// and, when everything is stored and read back, lists it. The database comes
+// and, when everything is stored and proved to be there, lists it. The database comes
 // first, so that a restored row never names a file that was not there yet.
 //
 // A part beside the database that fails does not take the others with it: the

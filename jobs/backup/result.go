@@ -17,9 +17,10 @@ type Result struct {
 	Server   int            `json:"server_version"` // server_version_num
 	Tables   int            `json:"tables"`
 	Rows     int64          `json:"rows"`
-	Logical  int64          `json:"logical"` // bytes the point holds, plain
-	New      int64          `json:"new"`     // of these, plain bytes that the archive did not have
-	Stored   int64          `json:"stored"`  // bytes added to the store
+	Emptied  []string       `json:"emptied,omitempty"` // tables whose rows were left out on purpose
+	Logical  int64          `json:"logical"`           // bytes the point holds, plain
+	New      int64          `json:"new"`               // of these, plain bytes that the archive did not have
+	Stored   int64          `json:"stored"`            // bytes added to the store
 	Seconds  float64        `json:"seconds"`
 	Stream   string         `json:"stream,omitempty"` // why the database is one stream
 	Parts    []string       `json:"parts"`            // that the point has
@@ -54,7 +55,7 @@ func resultOf(point string, m *archive.Manifest) Result {
 		r.Tables, r.Rows, r.Stream = len(d.Tables), rows(d), d.Reason
 		var db synapse.Database
 		if json.Unmarshal(d.Info, &db) == nil { // it is for people, and may be of a later version
-			r.Database, r.Server = db.Name, db.Version
+			r.Database, r.Server, r.Emptied = db.Name, db.Version, db.Emptied
 		}
 	}
 	if m.Media != nil {

@@ -79,6 +79,9 @@ func (s *Snapshot) fill(ctx context.Context) error {
 	}
 	s.db.Taken = time.Now().UTC()
 	s.args = s.dumpArgs(otk)
+	if otk != nil && !s.opt.KeepOneTimeKeys {
+		s.db.Emptied = []string{otk.Schema + "." + otk.Name}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	heads := make(chan head, 1)

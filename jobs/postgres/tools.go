@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -90,9 +93,21 @@ func (t *Tools) missing(name string, want int, found []string, why string) error
 	}
 	where := ""
 	if t.dir != "" {
+		if _, err := os.Stat(filepath.Join(t.dir, name)); err != nil {
+			return fmt.Errorf("no %s in %s: %w; %s: name the folder that has it (--pg-bin-dir), or install the package postgresql-client-%d",
+				name, t.dir, reason(err), why, want)
+		}
 		where = " in " + t.dir
 	}
 	return fmt.Errorf("no fitting %s%s: %s, and %s; install the package postgresql-client-%d", name, where, why, have, want)
+}
+
+// reason is why a file can't be had, without its name.
+func reason(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
 }
 
 // candidates are the paths where a program may be, PATH last.

@@ -102,5 +102,5 @@ func TestAPgDumpOlderThanTheServerIsRefused(t *testing.T) {
 	p := testbed.Postgres(t)
 	dsn := p.Database(t)
 	refused(t, dsn, Options{BinDir: toolbox(t, "13.4")}, "no fitting pg_dump", "version 13", fmt.Sprintf("postgresql-client-%d", p.Major()))
-	refused(t, dsn, Options{BinDir: t.TempDir()}, "no fitting pg_dump", "none was found", fmt.Sprintf("postgresql-client-%d", p.Major()))
+	refused(t, dsn, Options{BinDir: t.TempDir()}, "no pg_dump in /", "no such file or directory", fmt.Sprintf("postgresql-client-%d", p.Major()))
 }

@@ -24,8 +24,10 @@ type Database struct {
 	Settings        []Setting `json:"settings,omitempty"`
 	Grants          []string  `json:"grants,omitempty"` // aclitem texts of the database; nil is the default
 
-	Schema *Schema   `json:"schema,omitempty"` // nil where it is not Synapse's
-	Taken  time.Time `json:"taken"`            // when the snapshot was taken, by our clock
+	Schema *Schema `json:"schema,omitempty"` // nil where it is not Synapse's
+	// Emptied are tables whose rows were left out on purpose, as schema.name.
+	Emptied []string  `json:"emptied,omitempty"`
+	Taken   time.Time `json:"taken"` // when the snapshot was taken, by our clock
 }
 
 // Setting is one ALTER DATABASE … SET, for one role or all.

@@ -105,6 +105,12 @@ func (j *Job) check(ctx context.Context, ids []string) (any, error) {
 	if err != nil {
 		return r, err
 	}
+	if lost := report.Unrecorded; lost != nil {
+		if !errors.Is(lost, fs.ErrPermission) {
+			return r, lost
+		}
+		r.Unrecorded = lost.Error() // in a store that may only be read all can be checked
+	}
 	for _, d := range r.Damaged {
 		j.opt.Log.ErrorContext(ctx, "damaged object", "key", d.Key, "problem", d.Problem, "since", d.Since)
 	}
@@ -162,6 +168,9 @@ type Result struct {
 	Read     int           `json:"read"`             // packs read
 	Bytes    int64         `json:"bytes"`            // of these
 	Limits   string        `json:"limits,omitempty"` // what could not be looked at, and why
+	// Unrecorded is why the store does not have the result, so that list does not
+	// show it.
+	Unrecorded string `json:"unrecorded,omitempty"`
 }
 
 // PointResult is what a check found of a recovery point.

@@ -42,6 +42,8 @@ type CheckReport struct {
 	// Limits says what could not be looked at for want of an identity; empty
 	// if nothing.
 	Limits string
+	// Unrecorded is why the result could not be kept in the store; nil if it was.
+	Unrecorded error
 }
 
 // PointReport is what a check found of a recovery point.
@@ -98,8 +100,7 @@ type checker struct {
 // with its ID. Packs that an earlier check found damaged are always read again.
 //
 // Damage is in the report, not the error. The result is recorded in the store
-// for [Archive.Points] to show; if that can't be done the report is complete and
-// the error says so. Memory: four blobs at a time, and the index.
+// for [Archive.Points] to show; if that can't be done the report says so. Memory: four blobs at a time, and the index.
 func (a *Archive) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
 	c := &checker{
 		a: a, opt: o, report: &CheckReport{Started: time.Now().UTC()},
@@ -108,14 +109,13 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (CheckReport, error
 	if c.opt.Program == "" {
 		c.opt.Program = a.program
 	}
-	var recordErr error
 	err := c.run(ctx)
 	c.report.Finished = time.Now().UTC()
 	c.report.Damaged = c.sortedDamage()
 	if err == nil && a.keyring.locked == nil && !o.Unrecorded {
-		recordErr = c.record(ctx)
+		c.report.Unrecorded = c.record(ctx)
 	}
-	return *c.report, errors.Join(err, recordErr)
+	return *c.report, err
 }
 
 func (c *checker) run(ctx context.Context) error {

@@ -90,13 +90,20 @@ func choose(points []Point, at string) (int, error) {
 		}
 	}
 	if found < 0 {
-		return 0, fmt.Errorf("no recovery point %q, the nearest is %s: %w", at, nearest(points, at), fs.ErrNotExist)
+		if near := nearest(points, at); near != "" {
+			return 0, fmt.Errorf("no recovery point %q, the nearest is %s: %w", at, near, fs.ErrNotExist)
+		}
+		return 0, fmt.Errorf("no recovery point %q: give latest, a time, or an ID of list or its beginning: %w", at, fs.ErrNotExist)
 	}
 	return found, nil
 }
 
-// nearest returns the ID that has the most of at's beginning, the newest of several.
+// nearest returns the ID that has the most of at's beginning, the newest of
+// several; none where at does not look like one.
 func nearest(points []Point, at string) string {
+	if at == "" || at[0] < '0' || at[0] > '9' {
+		return ""
+	}
 	best, most := "", -1
 	for _, p := range points {
 		n := 0

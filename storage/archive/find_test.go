@@ -45,7 +45,8 @@ func TestFind(t *testing.T) {
 		{"2026-11-22", -1, ids[0]},
 		{"202611", -1, "begins both " + ids[0]},
 		{"20261126T020000Z-aa", -1, "the nearest is " + ids[2]},
-		{"yesterday", -1, `no recovery point "yesterday"`},
+		{"yesterday", -1, `no recovery point "yesterday": give latest, a time, or an ID`},
+		{"20", -1, "begins both"},
 	} {
 		p, err := a.Find(t.Context(), c.at)
 		switch {

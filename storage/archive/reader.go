@@ -25,6 +25,15 @@ type Reader struct {
 	room  *room
 }
 
+// WrongKey is [ErrNoKey] where identities were given, beside the job's, and none
+// is that of a recipient.
+func (a *Archive) WrongKey() error {
+	if a.Encrypted() && !a.keyring.opens && a.keyring.others {
+		return a.keyring.noKey("the data")
+	}
+	return nil
+}
+
 // Reader loads the index. In an encrypted archive it needs an identity:
 // [ErrNoKey].
 func (a *Archive) Reader(ctx context.Context, o ReaderOptions) (*Reader, error) {

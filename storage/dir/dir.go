@@ -44,7 +44,7 @@ func Open(folder string) (*Store, error) {
 	root, err := os.OpenRoot(folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("open store %s: %w: create it, or mount the disk it is on", folder, storage.ErrNoStore)
+		return nil, fmt.Errorf("open store %s: %w: mount the disk it is on, or make an archive there with synapse-maint init", folder, storage.ErrNoStore)
 	case err != nil:
 		return nil, fmt.Errorf("open store %s: %w", folder, cause(err))
 	}
@@ -191,6 +191,9 @@ func (s *Store) fail(op, key string, err error) error {
 
 // cause strips what the operating system's errors repeat: we name the object.
 func cause(err error) error {
+	if errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%w: %w", syscall.EROFS, fs.ErrPermission)
+	}
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		return pe.Err
 	}

@@ -180,6 +180,25 @@ func TestAnUnusableStoreIsNamed(t *testing.T) {
 	w.with(s3.LimitedUser(t, bucket, "s3:GetObject", "s3:PutObject", "s3:ListBucket")...).done("backup")
 }
 
+// Who may only read can check all there is, and is told that list won't show it.
+func TestAReaderVerifies(t *testing.T) {
+	t.Parallel()
+	w, _, bucket := bucketWorld(t)
+	reader := w.with(testbed.S3(t).LimitedUser(t, bucket, "s3:GetObject", "s3:ListBucket")...)
+	p := reader.start("verify", "--read-data", "--identity", w.key, "-o", "json")
+	if code := w.end(p); code != exitDone || !strings.Contains(p.out.String(), `"unrecorded": "`) ||
+		!strings.Contains(p.err.String(), "the result can't be kept in the store, so that list will not show it: ") {
+		t.Errorf("exit code %d: %s%s", code, p.err.String(), p.out.String())
+	}
+	if list := w.done("list"); !strings.Contains(list, "never") {
+		t.Errorf("it was recorded: %s", list)
+	}
+	packs, err := filepath.Glob(filepath.Join(testbed.S3(t).Dir(bucket), homeserver, "packs", "*", "*"))
+	w.ok(err)
+	w.ok(os.Truncate(packs[0], 100))
+	reader.fails(exitFailed, []string{"can't be restored in full", " packs/"}, "verify")
+}
+
 // TestAFullDiskLeavesTheOldPointsAlone also says what is full. It needs a mount
 // of its own.
 func TestAFullDiskLeavesTheOldPointsAlone(t *testing.T) {
