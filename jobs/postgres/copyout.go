@@ -106,6 +106,16 @@ func (s *Snapshot) throughLead(ctx context.Context, sql string, w io.Writer) (ro
 	return tag.RowsAffected(), nil
 }
 
+// isGone says whether an error is that the server has gone away: a connection
+// that ended, a shutdown, a crash, a start that is not over.
+func isGone(err error) bool {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pe.Code == "57P01" || pe.Code == "57P02" || pe.Code == "57P03"
+	}
+	_, ok := errors.AsType[net.Error](err)
+	return ok || pgconn.SafeToRetry(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 // cause says why a worker failed. When the server goes away, a worker may
 // notice before the lead does.
 func (s *Snapshot) cause(ctx context.Context, err error) error {
@@ -117,13 +127,8 @@ func (s *Snapshot) cause(ctx context.Context, err error) error {
 		return taker.error
 	}
 	var pe *pgconn.PgError
-	var ne net.Error
-	gone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &ne)
-	if errors.As(err, &pe) {
-		// Shutdown, crash, starting up; and a snapshot that isn't there.
-		gone = pe.Code == "57P01" || pe.Code == "57P02" || pe.Code == "57P03" || pe.Code == "22023" || pe.Code == "42704"
-	}
-	if gone {
+	noSnapshot := errors.As(err, &pe) && (pe.Code == "22023" || pe.Code == "42704")
+	if isGone(err) || noSnapshot {
 		timer := time.NewTimer(3 * time.Second)
 		defer timer.Stop()
 		select {

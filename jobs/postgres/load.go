@@ -47,6 +47,9 @@ func (s *Server) Load(ctx context.Context, q synapse.LoadRequest) (synapse.LoadR
 	}
 	l := &load{s: s, q: q}
 	if err := l.run(ctx); err != nil {
+		if _, fetch := errors.AsType[*fetchError](err); !fetch && ctx.Err() == nil && isGone(err) {
+			err = fmt.Errorf("the connection to the server was lost, what is loaded stays: see whether PostgreSQL runs: %w", err)
+		}
 		return l.rep, fmt.Errorf("load database %s: %w", q.Database, err)
 	}
 	return l.rep, nil

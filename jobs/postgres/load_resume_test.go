@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,6 +80,28 @@ func TestLoadCutOffAtAnyInstantEndsTheSame(t *testing.T) {
 			}
 		}
 		same(t, "the resumed database", textOf(t, s.cfg.With(name), filepath.Join(p.BinDir(), "pg_dump")), want)
+	}
+}
+
+// Who is woken has to know that it is the server that went, not the store.
+func TestAServerThatGoesAwayIsSaid(t *testing.T) {
+	t.Parallel()
+	p := own(t)
+	s := NewServer(config(t, p.URL("postgres")), Options{BinDir: p.BinDir()})
+	src, _ := varied(t, p)
+	created(t, p, s, "run-1", "load_gone", src.dump)
+	q := src.request(t, "run-1", "load_gone", 2<<10)
+	whole, once := q.Fetch, sync.Once{}
+	q.Fetch = func(ctx context.Context, table, part int, yield func([]byte) error) error {
+		once.Do(func() { p.Kill(t) })
+		return whole(ctx, table, part, yield)
+	}
+	_, err := s.Load(t.Context(), q)
+	wantError(t, err, "load database load_gone: the connection to the server was lost, what is loaded stays: see whether PostgreSQL runs: ")
+	p.Start(t)
+	q.Fetch = func(context.Context, int, int, func([]byte) error) error { return io.ErrUnexpectedEOF }
+	if _, err = s.Load(t.Context(), q); err == nil || strings.Contains(err.Error(), "was lost") {
+		t.Errorf("the store's error: %v", err)
 	}
 }
 

@@ -18,6 +18,11 @@ type fetching struct {
 	done  chan struct{}
 }
 
+// fetchError is of reading a part, not of the server.
+type fetchError struct{ error }
+
+func (e *fetchError) Unwrap() error { return e.error }
+
 // errFetch is all that the server (and its log) hears of a failed fetch.
 var errFetch = errors.New("the part could not be read from the store")
 
@@ -96,7 +101,7 @@ func (w *worker) copyPart(ctx context.Context, p piece, f *fetching) error {
 	if err != nil {
 		f.stop()
 		if f.err != nil && !errors.Is(f.err, io.ErrClosedPipe) {
-			return fail(f.err)
+			return fail(&fetchError{f.err})
 		}
 		return fail(err)
 	}

@@ -95,7 +95,7 @@ func (l *load) stream(ctx context.Context) error {
 	runErr := cmd.Run()
 	_ = r.CloseWithError(io.ErrClosedPipe)
 	if err := <-fetched; err != nil && !errors.Is(err, io.ErrClosedPipe) {
-		return err
+		return &fetchError{err}
 	}
 	if runErr != nil {
 		return fmt.Errorf("pg_restore: %w: %s", runErr, programError(stderr.String()))

@@ -117,8 +117,16 @@ right() {
     [[ $(sum "$2") == "$want"* ]] || { damage "$1: its bytes are not those its name says" && return 1; }
 }
 
-# unseal prints the plain bytes of what it reads.
-unseal() { if [ "$encrypted" ]; then age -d -i "$identity" | zstd -dqc; else zstd -dqc; fi; }
+# unseal prints the plain bytes of what it reads. What its programs say of a
+# failure is for why.
+unseal() { if [ "$encrypted" ]; then age -d -i "$identity" | zstd -dqc; else zstd -dqc; fi 2>"$tmp/why"; }
+
+# why prints ": " and the first line of what a failed unseal said.
+why() {
+    local line=''
+    IFS= read -r line <"$tmp/why" || true
+    [ -z "$line" ] || printf ': %s' "$line"
+}
 
 # --- the archive -----------------------------------------------------------
 
@@ -155,9 +163,9 @@ fi
 # right: if it can't be opened it is the key's fault.
 opened() {
     local who
-    unseal <"$tmp/point" >"$tmp/manifest" 2>"$tmp/why" && return
+    unseal <"$tmp/point" >"$tmp/manifest" && return
     who=$(jq -r '.encryption.recipients // [] | join(", ")' "$tmp/config")
-    die "points/$1 can't be opened with $identity: it is encrypted to $who ($(head -n 1 "$tmp/why"))"
+    die "points/$1 can't be opened with $identity: it is encrypted to $who$(why)"
 }
 
 list() {
@@ -188,7 +196,7 @@ places() {
     while read -r name; do
         ours "$name" || continue
         right "index/$name" "$tmp/index/$name" || continue
-        unseal <"$tmp/index/$name" >"$tmp/plain" || { damage "index/$name" && continue; }
+        unseal <"$tmp/index/$name" >"$tmp/plain" || { damage "index/$name$(why)" && continue; }
         tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored] | join(" ")'
     done < <(ls -- "$tmp/index")
 }
@@ -200,7 +208,7 @@ cut_out() {
         dd if="$tmp/pack" iflag=skip_bytes,count_bytes skip="$1" count="$2" bs=1M status=none | age -d -i "$identity" | zstd -dqc
     else
         dd if="$tmp/pack" iflag=skip_bytes,count_bytes skip="$1" count="$2" bs=1M status=none | zstd -dqc
-    fi
+    fi 2>"$tmp/why"
 }
 
 # blob AT STORED SIZE ID cuts a blob out of the pack into $tmp/blob.
@@ -224,13 +232,13 @@ fetch() {
             sealed "packs/${pack:0:2}/$pack" "$tmp/pack" || [ -e "$tmp/pack" ] || : >"$tmp/pack"
         fi
         if [ "$size" = - ]; then
-            cut_out "$at" "$stored" >"$dir/$file" || { rm -f -- "$dir/$file" && damage "blob $id of file $file in packs/${pack:0:2}/$pack" && continue; }
+            cut_out "$at" "$stored" >"$dir/$file" || { rm -f -- "$dir/$file" && damage "blob $id of file $file in packs/${pack:0:2}/$pack$(why)" && continue; }
             got["$file $start"]=1
             continue
         fi
         if [ "$last" != "$id" ]; then
             last=''
-            blob "$at" "$stored" "$size" "$id" || { damage "blob $id of $file in packs/${pack:0:2}/$pack" && continue; }
+            blob "$at" "$stored" "$size" "$id" || { damage "blob $id of $file in packs/${pack:0:2}/$pack$(why)" && continue; }
             last=$id
         fi
         dd if="$tmp/blob" of="$dir/$file" oflag=seek_bytes seek="$start" conv=notrunc bs=1M status=none
@@ -269,6 +277,8 @@ open() {
     [ "$(jq --arg p "$3" 'has($p)' "$tmp/manifest")" = true ] ||
         die "points/$point has no $3: $(jq -r --arg p "$3" '[.lacks[]? | select(.part == $p) | .why] | join(", ")' "$tmp/manifest")"
     [ -e "$dir" ] || made=1
+    # Synapse's user has to get through to its media.
+    [ "$3" != media ] || (umask 022 && mkdir -p -- "$(dirname -- "$dir")") || die "$dir can't be made"
     mkdir -p -- "$dir" || die "$dir can't be made"
     [ -z "$(ls -A -- "$dir")" ] || die "$dir is not empty"
 }

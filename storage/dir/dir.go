@@ -55,7 +55,7 @@ func Open(folder string) (*Store, error) {
 // opens it.
 func Create(folder string) (*Store, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("create store %s: %w", folder, cause(err))
+		return nil, fmt.Errorf("create store %s: the folder can't be made: %w; choose one below a folder that you can write to", folder, cause(err))
 	}
 	return Open(folder)
 }
