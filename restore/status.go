@@ -152,7 +152,7 @@ func (s *Standing) explain(run *jobs.Run, later []*jobs.Run) {
 func (s *Standing) afterDrop(run *jobs.Run) string {
 	switch {
 	case len(s.Leftovers) > 0: // what is theirs
-		return "it was dropped, but what was there before it"
+		return "it was dropped; " + s.Leftovers[0].Name + ", which was there before it, stays"
 	case has(run, settle) && !has(run, undone) && s.Request.Mode != "":
 		return "what it left was dropped; " + s.Request.result() + " is the restored database"
 	default:

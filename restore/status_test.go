@@ -124,7 +124,7 @@ func TestStatusSaysWhatIsLiveAndWhatToDo(t *testing.T) {
 		{
 			"into a database that was there, dropped", runOf(t, beside, jobs.Interrupted, prepare, prepared{}, create, created{"b", 20}, load, nil, dropped, end),
 			[]synapse.Found{live, {Name: "b", OID: 20, Run: run, Guest: true}},
-			"it was dropped, but what was there before it", leftGuest + ": b", "",
+			"it was dropped; b, which was there before it, stays", leftGuest + ": b", "",
 		},
 		{
 			"beside, done", runOf(t, beside, jobs.Done, create, created{"b", 20}, settle, settled{Database: "b", OID: 20}),
