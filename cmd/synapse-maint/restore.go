@@ -155,8 +155,8 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 		return err
 	}
 	var found []synapse.Found
-	if err != nil && plan.Database != "" && ctx.Err() == nil {
-		found = p.databases(ctx, a) // it may have left one
+	if plan.Database != "" && ctx.Err() == nil {
+		found = p.databases(ctx, a) // it has left the old one, or a half-loaded one
 	}
 	standing, serr := restore.Status(run, time.Now(), found)
 	if serr != nil {
