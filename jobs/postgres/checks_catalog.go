@@ -13,8 +13,8 @@ import (
 const userSchemas = `n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '` + bookkeeping + `')`
 
 // objectKind is a kind of object that the table of contents lists by one entry
-// each, and a query that counts the catalog's, extensions' own left out or not:
-// there may be more than the archive has (what an extension made), never fewer.
+// each, and a query that counts the catalog's. There may be more than the
+// archive has entries (a CHECK within its table has none), never fewer.
 type objectKind struct {
 	name  string
 	descs []string
@@ -22,15 +22,33 @@ type objectKind struct {
 }
 
 var objectKinds = []objectKind{
-	{"tables", []string{"TABLE"}, "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND " + userSchemas},
-	{"views", []string{"VIEW", "MATERIALIZED VIEW"}, "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND " + userSchemas},
-	{"foreign tables", []string{"FOREIGN TABLE"}, "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'f' AND " + userSchemas},
-	{"sequences", []string{"SEQUENCE"}, "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND " + userSchemas},
-	{"functions", []string{"FUNCTION", "PROCEDURE", "AGGREGATE"}, "SELECT count(*) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE " + userSchemas},
-	{"indexes", []string{"INDEX"}, "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('i', 'I') AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x')) AND " + userSchemas},
-	{"constraints", []string{"CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT"}, "SELECT count(*) FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace WHERE k.contype IN ('p', 'u', 'x', 'f', 'c') AND " + userSchemas},
+	{"tables", []string{"TABLE"}, countRelations("'r', 'p'")},
+	{"views", []string{"VIEW", "MATERIALIZED VIEW"}, countRelations("'v', 'm'")},
+	{"foreign tables", []string{"FOREIGN TABLE"}, countRelations("'f'")},
+	{"sequences", []string{"SEQUENCE"}, countRelations("'S'")},
+	{"functions", []string{"FUNCTION", "PROCEDURE", "AGGREGATE"}, "SELECT count(*) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE " + userSchemas + " AND " + ofNoExtension("pg_proc", "p")},
+	{"indexes", []string{"INDEX"}, countRelations("'i', 'I'") + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))"},
+	// Each kind of constraints for itself: the many CHECKs that have no entry
+	// would make up for a key that is not there.
+	{"primary keys and unique constraints", []string{"CONSTRAINT"}, countConstraints("k.contype IN ('p', 'u', 'x') OR k.contype = 'n' AND NOT k.convalidated")},
+	{"foreign keys", []string{"FK CONSTRAINT"}, countConstraints("k.contype = 'f' AND k.conparentid = 0")},
+	{"check constraints", []string{"CHECK CONSTRAINT"}, countConstraints("k.contype = 'c'")},
 	{"triggers", []string{"TRIGGER"}, "SELECT count(*) FROM pg_catalog.pg_trigger WHERE NOT tgisinternal"},
 	{"policies", []string{"POLICY"}, "SELECT count(*) FROM pg_catalog.pg_policy"},
+}
+
+func countRelations(kinds string) string {
+	return "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN (" + kinds + ") AND " + userSchemas + " AND " + ofNoExtension("pg_class", "c")
+}
+
+func countConstraints(which string) string {
+	return "SELECT count(*) FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace WHERE (" + which + ") AND " + userSchemas
+}
+
+// ofNoExtension is true of objects that no extension made: those have no entry,
+// and pg_trgm alone has functions enough to make up for all that are missing.
+func ofNoExtension(catalog, alias string) string {
+	return "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog." + catalog + "'::pg_catalog.regclass AND d.objid = " + alias + ".oid AND d.deptype = 'e')"
 }
 
 // objectQuestions ask whether every object of the archive is there.
