@@ -80,12 +80,22 @@ func waitFor(t testing.TB, c *pgx.Conn, sql string) {
 	}
 }
 
-func TestATableLockedBySomebodyElseIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	p := testbed.Postgres(t)
-	dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
-	c := connected(t, parsed(t, dsn))
-	must(t, execute(t.Context(), c, "BEGIN; LOCK TABLE t; TRUNCATE t; INSERT INTO t VALUES (5)"))
+// changes are what somebody may do to a table t with a row "1" while a backup
+// is under way, and how that row is copied afterwards.
+var changes = map[string]string{
+	"DROP TABLE t": "no table t",
+	"ALTER TABLE t ADD COLUMN later text DEFAULT 'x'": "1\tx\n",
+	"ALTER TABLE t ALTER id TYPE text":                "1\n", // writes it anew: to an older snapshot it is empty
+	"ALTER TABLE t DROP COLUMN id":                    "\n",
+	"ALTER TABLE t RENAME TO renamed":                 "no table t",
+	"TRUNCATE t":                                      "",
+}
+
+const untilSomebodyWaits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+
+// snapLater takes a snapshot in the background; nil is one that failed.
+func snapLater(t *testing.T, p *testbed.PG, dsn string) chan *Snapshot {
+	t.Helper()
 	taken := make(chan *Snapshot, 1)
 	go func() {
 		s, err := Snap(t.Context(), parsed(t, dsn), Options{BinDir: p.BinDir()})
@@ -94,9 +104,80 @@ func TestATableLockedBySomebodyElseIsWaitedFor(t *testing.T) {
 		}
 		taken <- s
 	}()
-	waitFor(t, connected(t, parsed(t, dsn)), "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+	return taken
+}
+
+// Whoever changes a table between the snapshot and its turn to be copied waits
+// for the end of the backup.
+func TestATableAlteredDuringTheDumpIsCopiedAsItWas(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	for change := range changes {
+		t.Run(change, func(t *testing.T) {
+			t.Parallel()
+			dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
+			s := snap(t, p, dsn)
+			changed := make(chan error, 1)
+			go func() { changed <- p.Exec(t.Context(), s.Database().Name, change) }()
+			waitFor(t, connected(t, parsed(t, dsn)), untilSomebodyWaits)
+			if got := textOfTable(t, s, "t"); got != "1\n" {
+				t.Errorf("got %q", got)
+			}
+			must(t, s.Close())
+			must(t, <-changed)
+		})
+	}
+}
+
+// A change that was begun before the backup and ends while the backup waits for
+// the table's lock is in the point, and whole: what the catalog said of the
+// table before does not hold any more.
+func TestATableChangedWhileItsLockIsWaitedForIsCopiedAsItBecame(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	for change, want := range changes {
+		t.Run(change, func(t *testing.T) {
+			t.Parallel()
+			dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
+			c := connected(t, parsed(t, dsn))
+			must(t, execute(t.Context(), c, "BEGIN; "+change))
+			taken := snapLater(t, p, dsn)
+			waitFor(t, connected(t, parsed(t, dsn)), untilSomebodyWaits)
+			must(t, execute(t.Context(), c, "COMMIT"))
+			s := <-taken
+			if s == nil {
+				return
+			}
+			defer func() { _ = s.Close() }()
+			got := "no table t"
+			for _, table := range s.Tables() {
+				switch text := textOfTable(t, s, table.Name); {
+				case table.Name == "t":
+					got = text
+				case text != "1\n":
+					t.Errorf("%s has %q", table.Name, text)
+				}
+			}
+			if got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestATableLockedBySomebodyElseIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
+	c := connected(t, parsed(t, dsn))
+	must(t, execute(t.Context(), c, "BEGIN; LOCK TABLE t; TRUNCATE t; INSERT INTO t VALUES (5)"))
+	taken := snapLater(t, p, dsn)
+	waitFor(t, connected(t, parsed(t, dsn)), untilSomebodyWaits)
 	must(t, execute(t.Context(), c, "COMMIT"))
 	s := <-taken
+	if s == nil {
+		return
+	}
 	defer func() { _ = s.Close() }()
 	// A snapshot from before the lock would show the truncated table as empty.
 	if got := textOfTable(t, s, "t"); got != "5\n" {
