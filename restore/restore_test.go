@@ -196,10 +196,7 @@ func TestATargetThatIsNotEmptyIsRefused(t *testing.T) {
 	o := w.options(synapse.ModeBeside)
 	w.exec("postgres", "CREATE DATABASE "+o.Target)
 	w.exec(o.Target, "CREATE TABLE somebodys (n int); INSERT INTO somebodys VALUES (1)")
-	before := w.fingerprint(o.Target)
-	_, err := w.restore(o)
-	want(t, err, "restore refused, nothing was touched", o.Target, "somebodys")
-	w.same(o.Target, before)
+	w.refuses(o, o.Target, "somebodys")
 }
 
 func TestWrongCollationIsRefused(t *testing.T) {
@@ -207,40 +204,31 @@ func TestWrongCollationIsRefused(t *testing.T) {
 	w := newWorld(t)
 	o := w.options(synapse.ModeBeside)
 	w.exec("postgres", "CREATE DATABASE "+o.Target+" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'")
-	before := w.fingerprint(o.Target)
-	_, err := w.restore(o)
-	want(t, err, "restore refused, nothing was touched", "C.UTF-8")
-	w.same(o.Target, before)
+	w.refuses(o, "C.UTF-8")
 }
 
 func TestALocaleThatSynapseRefusesIsRefusedBeforeTheLoad(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	before := w.fingerprint(w.live)
 	var info synapse.Database
 	w.ok(json.Unmarshal(w.point.Manifest.Database.Info, &info))
 	info.Collate, info.CType, info.Schema = "C.UTF-8", "C.UTF-8", &synapse.Schema{Version: 94, Compat: 84}
 	raw, err := json.Marshal(info)
 	w.ok(err)
 	w.point.Manifest.Database.Info = raw
-	_, err = w.restore(w.options(synapse.ModeSwap))
-	want(t, err, "restore refused, nothing was touched", "C.UTF-8", "allow_unsafe_locale")
-	w.same(w.live, before)
+	w.refuses(w.options(synapse.ModeSwap), "C.UTF-8", "allow_unsafe_locale")
 }
 
 func TestAnOlderServerIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	before := w.fingerprint(w.live)
 	var info synapse.Database
 	w.ok(json.Unmarshal(w.point.Manifest.Database.Info, &info))
 	info.Version = 990000
 	raw, err := json.Marshal(info)
 	w.ok(err)
 	w.point.Manifest.Database.Info = raw
-	_, err = w.restore(w.options(synapse.ModeSwap))
-	want(t, err, "restore refused, nothing was touched", "99")
-	w.same(w.live, before)
+	w.refuses(w.options(synapse.ModeSwap), "99")
 }
 
 func TestAMissingRoleIsRefused(t *testing.T) {
@@ -248,8 +236,7 @@ func TestAMissingRoleIsRefused(t *testing.T) {
 	w := newWorld(t)
 	o := w.options(synapse.ModeSwap)
 	o.Owner = "nobody_of_this_name"
-	_, err := w.restore(o)
-	want(t, err, "restore refused, nothing was touched", "nobody_of_this_name")
+	w.refuses(o, "nobody_of_this_name")
 }
 
 func TestSomeTablesBeside(t *testing.T) {
