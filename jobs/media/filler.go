@@ -74,6 +74,7 @@ func (f *Filler) Plan(ctx context.Context) (synapse.FillPlan, error) {
 		return p, nil
 	default:
 		defer t.close()
+		p.Problems = append(p.Problems, f.links(t)...)
 	}
 	n, err := f.look(ctx, t)
 	if err != nil {
@@ -91,6 +92,20 @@ func (f *Filler) Plan(ctx context.Context) (synapse.FillPlan, error) {
 		p.Problems = append(p.Problems, text)
 	}
 	return p, nil
+}
+
+// links refuses classes that are links: a restore, which follows none, would
+// put a folder in the place of each, and what is on the other volume would be
+// Synapse's no more.
+func (f *Filler) links(t *tree) (problems []string) {
+	for _, class := range f.scope.classes {
+		var st unix.Stat_t
+		if f.scope.skip(class) || unix.Fstatat(t.fd, class, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {
+			continue
+		}
+		problems = append(problems, fmt.Sprintf("%s in %s is a link, in whose place a folder would come: mount the volume it leads to there (mount --bind), or take the link away", class, f.opt.Dir))
+	}
+	return problems
 }
 
 func (f *Filler) lines(n *tally) []string {

@@ -1,0 +1,87 @@
+package media_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/synapse-maint/synapse-maint/jobs/media"
+)
+
+// A class on another volume, by a link: the restore does not go there, and must
+// not cut it off.
+func TestRestoreReplacesNoLinkedClass(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/one", "one")
+	w.write("local_thumbnails/aa/bb/cc/32-32-image-png-crop", "x")
+	w.must()
+	to, other := t.TempDir(), t.TempDir()
+	link := filepath.Join(to, "local_content")
+	ok(t, os.Symlink(other, link))
+	p, err := w.filler(to).Plan(t.Context())
+	ok(t, err)
+	if len(p.Problems) != 1 || !strings.HasPrefix(p.Problems[0], "local_content in "+to+" is a link, in whose place a folder would come: mount") {
+		t.Errorf("%q", p.Problems)
+	}
+	p, err = w.filler(to, func(o *media.FillOptions) { o.Paths = []string{"local_content/aa/bb/one"} }).Plan(t.Context())
+	if ok(t, err); len(p.Problems) != 1 {
+		t.Errorf("one file: %q", p.Problems)
+	}
+	p, err = w.filler(to, func(o *media.FillOptions) { o.Paths = []string{"local_thumbnails"} }).Plan(t.Context())
+	if ok(t, err); len(p.Problems) != 0 {
+		t.Errorf("another class: %q", p.Problems)
+	}
+}
+
+// A volume is lost, and root restores to a folder that nobody has made: Synapse
+// has to get in, whose user is not root.
+func TestAFolderThatIsMadeIsSynapses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/one", "one")
+	class := filepath.Join(w.dir, "local_content")
+	ok(t, os.Chmod(class, 0o751))
+	for _, path := range []string{"", "aa", "aa/bb", "aa/bb/one"} {
+		if os.Geteuid() == 0 {
+			ok(t, os.Chown(filepath.Join(class, path), 991, 992))
+		}
+	}
+	w.must()
+	above := filepath.Join(t.TempDir(), "data")
+	made := filepath.Join(above, "media_store")
+	var want unix.Stat_t
+	ok(t, unix.Stat(class, &want))
+	same := func(path string, mode uint32) {
+		t.Helper()
+		var got unix.Stat_t
+		ok(t, unix.Stat(path, &got))
+		if got.Mode&0o777 != mode || got.Uid != want.Uid || got.Gid != want.Gid {
+			t.Errorf("%s: %o of %d:%d, want %o of %d:%d", path, got.Mode&0o777, got.Uid, got.Gid, mode, want.Uid, want.Gid)
+		}
+	}
+	_, err := w.fill(made)
+	ok(t, err)
+	same(made, 0o751)
+	if info, err := os.Stat(above); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("what it lies in: %v, %v", info.Mode(), err)
+	}
+
+	// One that was there stays as it is.
+	ok(t, os.Chmod(made, 0o700))
+	ok(t, os.RemoveAll(filepath.Join(made, "local_content")))
+	_, err = w.fill(made)
+	ok(t, err)
+	same(made, 0o700)
+
+	// One file alone, and a run that was killed when it had made the folder.
+	ok(t, os.RemoveAll(made))
+	ok(t, os.Mkdir(made, 0o750))
+	_, err = w.fill(made, func(o *media.FillOptions) { o.Paths = []string{"local_content/aa/bb/one"} })
+	ok(t, err)
+	same(made, 0o750)
+	same(filepath.Join(made, "local_content"), 0o750)
+}
