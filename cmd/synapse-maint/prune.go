@@ -79,7 +79,9 @@ func (p *program) runPrune(ctx context.Context, o pruneOptions) error {
 			return err
 		}
 	}
-	q.Agreed = append([]string{}, going...)
+	if !o.yes { // who says so beforehand agrees to the rules, whatever points there are when the lock is had
+		q.Agreed = append([]string{}, going...)
+	}
 	if job, err = a.Prune(q); err != nil {
 		return err
 	}

@@ -18,14 +18,14 @@ func TestWhatALoadLacksIsFound(t *testing.T) {
 	must(t, err)
 	sound(t, rep)
 	lost := map[string]struct{ sql, detail string }{
-		"row counts":                                    {`DELETE FROM parent WHERE a = 1`, "public.parent has 0 rows"},
-		"number of views":                               {`DROP VIEW view`, "there, "},
-		"number of sequences":                           {`DROP SEQUENCE lonely`, "there, "},
-		"number of functions":                           {`DROP FUNCTION refuse() CASCADE`, "there, "},
-		"number of triggers":                            {`DROP TRIGGER IF EXISTS refuse ON plain`, "there, "}, // it goes with its function
-		"number of indexes":                             {`DROP INDEX plain_partial`, "there, "},
-		"number of policies":                            {`DROP POLICY mine ON secret`, "there, "},
-		"number of foreign keys":                        {`ALTER TABLE "Ünïcode schema"."Tab ""le" DROP CONSTRAINT IF EXISTS "Tab ""le_plain_id_fkey"`, "there, "},
+		"row counts":             {`DELETE FROM parent WHERE a = 1`, "public.parent has 0 rows"},
+		"number of views":        {`DROP VIEW view`, "there, "},
+		"number of sequences":    {`DROP SEQUENCE lonely`, "there, "},
+		"number of functions":    {`DROP FUNCTION refuse() CASCADE`, "there, "},
+		"number of triggers":     {`DROP TRIGGER IF EXISTS refuse ON plain`, "there, "}, // it goes with its function
+		"number of indexes":      {`DROP INDEX plain_partial`, "there, "},
+		"number of policies":     {`DROP POLICY mine ON secret`, "there, "},
+		"number of foreign keys": {`ALTER TABLE "Ünïcode schema"."Tab ""le" DROP CONSTRAINT IF EXISTS "Tab ""le_plain_id_fkey"`, "there, "},
 		"number of primary keys and unique constraints": {`ALTER TABLE plain DROP CONSTRAINT plain_pkey CASCADE`, "there, "},
 		"indexes are valid":                             {`UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'plain_expr'::regclass`, "invalid: public.plain_expr"},
 		"constraints are validated":                     {`ALTER TABLE empty ADD CONSTRAINT unchecked CHECK (x > 0) NOT VALID`, "unchecked"},

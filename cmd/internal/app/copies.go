@@ -14,14 +14,25 @@ import (
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
-// openCopy opens the homeserver's archive in another store. clone makes it where
-// there is none; else it is nil then.
-func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Store, clone bool) (*archive.Archive, *place, error) {
-	p, err := a.open(ctx, c, clone)
-	if !clone && errors.Is(err, storage.ErrNoStore) {
+// opening says what openCopy makes of a store that has no archive yet.
+type opening int
+
+const (
+	look     opening = iota // nothing: the archive is nil
+	existing                // an error: init makes those that are configured. A disk that is not mounted is no new store
+	clone                   // an archive, in a bucket or folder that is there
+	create                  // an archive, and its folder
+)
+
+// openCopy opens the homeserver's archive in another store.
+func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Store, how opening) (*archive.Archive, *place, error) {
+	p, err := a.open(ctx, c, how == create)
+	switch {
+	case how == look && errors.Is(err, storage.ErrNoStore):
 		return nil, nil, nil
-	}
-	if err != nil {
+	case how == clone && errors.Is(err, storage.ErrNoStore):
+		return nil, nil, fmt.Errorf("%s: %w: mount the disk it is on, or make the folder or bucket", shown(c.URL), storage.ErrNoStore)
+	case err != nil:
 		return nil, nil, err
 	}
 	keys, err := a.identities(p.name)
@@ -29,12 +40,17 @@ func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Stor
 		return nil, nil, err
 	}
 	var to *archive.Archive
-	if clone {
+	if how == clone || how == create {
 		to, _, err = archive.Clone(ctx, from, p.part, p.retain(), keys...)
-	} else if to, err = archive.Open(ctx, p.part, keys...); errors.Is(err, archive.ErrNoArchive) {
-		return nil, p, nil
+	} else {
+		to, err = archive.Open(ctx, p.part, keys...)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, archive.ErrNoArchive) && how == look:
+		return nil, p, nil
+	case errors.Is(err, archive.ErrNoArchive):
+		return nil, nil, fmt.Errorf("no archive of %s in %s: mount the disk it is on, or run init again, which makes those that are missing", p.name, shown(c.URL))
+	case err != nil:
 		return nil, nil, fmt.Errorf("archive of %s in %s: %w", p.name, shown(c.URL), err)
 	}
 	return to, p, nil
@@ -58,7 +74,7 @@ func (c copyTo) Copy(ctx context.Context, point string, report func(jobs.Progres
 	r, err := copies.Copy(ctx, copies.Options{
 		From: c.a.Archive, FromName: c.a.Store, ToName: c.name, Retain: c.conf.ObjectLock, Progress: report, Log: c.a.app.opt.Log,
 		To: func(ctx context.Context) (*archive.Archive, error) {
-			to, _, err := c.a.app.openCopy(ctx, c.a.Archive, c.conf, true)
+			to, _, err := c.a.app.openCopy(ctx, c.a.Archive, c.conf, existing)
 			return to, err
 		},
 	})
@@ -141,8 +157,12 @@ func (a *App) Copy(ctx context.Context, q CopyRequest) (*Copying, error) {
 	c := &Copying{From: from, to: conf, options: copies.Options{
 		From: from.Archive, FromName: from.Store, ToName: shown(conf.URL), Retain: conf.ObjectLock, Progress: a.opt.Progress, Log: a.opt.Log,
 	}}
+	how := clone
+	if slices.Contains(a.conf.Copies, q.To) {
+		how = existing
+	}
 	c.options.To = func(ctx context.Context) (*archive.Archive, error) {
-		to, _, err := a.openCopy(ctx, from.Archive, conf, true)
+		to, _, err := a.openCopy(ctx, from.Archive, conf, how)
 		return to, err
 	}
 	if q.All {
@@ -160,7 +180,7 @@ func (a *App) Copy(ctx context.Context, q CopyRequest) (*Copying, error) {
 
 // Preview says what it would do.
 func (c *Copying) Preview(ctx context.Context) (copies.Result, error) {
-	to, _, err := c.From.app.openCopy(ctx, c.From.Archive, c.to, false)
+	to, _, err := c.From.app.openCopy(ctx, c.From.Archive, c.to, look)
 	if err != nil {
 		return copies.Result{}, err
 	}
