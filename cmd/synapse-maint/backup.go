@@ -33,7 +33,7 @@ What the point lacks, and why, is said; where it should have had it, the exit co
 	}
 	cmd.Flags().StringSliceVar(&q.Only, "only", nil, "only these `PARTS`: database, media, secrets")
 	cmd.Flags().BoolVar(&q.ReadAll, "read-all", false, "read media that look unchanged, too")
-	cmd.Flags().BoolVar(&q.AllowEmpty, "allow-empty-media", false, "the media store is meant to be empty, though the last point had files")
+	cmd.Flags().BoolVar(&q.AllowEmpty, "allow-empty-media", false, "the media store is meant to be empty, though the last point had files, or the database knows of some")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be copied")
 	p.waitFlag(cmd)
 	return cmd

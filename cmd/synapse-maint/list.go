@@ -97,14 +97,15 @@ func describe(pt archive.Point) (listed, []string) {
 }
 
 // partLetters are the parts of a point, short enough for a column: d m s, a dash
-// for one that failed, an exclamation mark where something was lost already.
+// for one that failed, or after one that is there in part, an exclamation mark
+// where something was lost already.
 func partLetters(m *archive.Manifest) string {
 	var b strings.Builder
 	for _, part := range []string{archive.PartDatabase, archive.PartMedia, archive.PartSecrets} {
-		switch {
-		case m.Has(part):
+		if m.Has(part) {
 			b.WriteByte(part[0])
-		case slices.ContainsFunc(m.Lacks, func(l archive.Lack) bool { return l.Part == part && l.Failed }):
+		}
+		if slices.ContainsFunc(m.Lacks, func(l archive.Lack) bool { return l.Part == part && l.Failed }) {
 			b.WriteByte('-')
 		}
 	}

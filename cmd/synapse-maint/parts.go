@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -48,7 +49,7 @@ func mediaLines(line liner, m *archive.Media) {
 	if p := m.Proof; p != nil {
 		line("", "%s of %s in the database proved by SHA-256; %s without one recorded", jobs.Count(p.Proved, ""), jobs.Count(p.Rows, "file"), jobs.Count(p.Unproved, ""))
 		found(line, "lost", "in the database, nowhere on disk, and nobody else's to give", p.Lost)
-		found(line, "missing", "in the database, not on disk: Synapse makes or fetches them again", p.Missing)
+		found(line, "missing", "in the database, not on disk: Synapse makes or fetches them again", without(p.Missing, p.Lost))
 		found(line, "mismatch", "not as the database has recorded them", p.Mismatches)
 		found(line, "orphans", "on disk, not in the database", p.Orphans)
 	}
@@ -58,6 +59,20 @@ func mediaLines(line liner, m *archive.Media) {
 	if len(m.Left) > 0 {
 		line("", "left out: %s", strings.Join(m.Left, ", "))
 	}
+}
+
+// without are findings that others do not have.
+func without(all, others *archive.Findings) *archive.Findings {
+	if others.Number() == 0 {
+		return all
+	}
+	rest := &archive.Findings{Count: all.Number() - others.Number()}
+	for _, path := range all.First {
+		if !slices.Contains(others.First, path) {
+			rest.First = append(rest.First, path)
+		}
+	}
+	return rest
 }
 
 func found(line liner, name, what string, f *archive.Findings) {

@@ -46,7 +46,8 @@ func (j *Job) takeParts(ctx context.Context, w *archive.Writer, m *archive.Manif
 		case w.Err() != nil:
 			return fmt.Errorf("store the %s: %w", p.Name(), w.Err())
 		}
-		m.Lacks = append(m.Lacks, archive.Lack{Part: p.Name(), Why: err.Error(), Failed: true})
+		why := strings.TrimPrefix(err.Error(), jobs.ErrIncomplete.Error()+": ") // of a part that is there, but not all of it
+		m.Lacks = append(m.Lacks, archive.Lack{Part: p.Name(), Why: why, Failed: true})
 	}
 	if len(m.Parts()) == 0 {
 		return fmt.Errorf("there is nothing to list: %s", lacking(m))
@@ -91,7 +92,11 @@ func incomplete(m *archive.Manifest) error {
 	var texts []string
 	for _, l := range m.Lacks {
 		if l.Failed {
-			texts = append(texts, fmt.Sprintf("the point has no %s: %s", l.Part, l.Why))
+			what := "no"
+			if m.Has(l.Part) {
+				what = "not all"
+			}
+			texts = append(texts, fmt.Sprintf("the point has %s %s: %s", what, l.Part, l.Why))
 		}
 	}
 	if len(texts) == 0 {

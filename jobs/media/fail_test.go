@@ -12,6 +12,7 @@ import (
 
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/media"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 	"github.com/synapse-maint/synapse-maint/storage/mem"
@@ -41,6 +42,23 @@ func TestAbsentVolumeIsNoBackup(t *testing.T) {
 	ok(t, os.RemoveAll(w.dir))
 	_, err = w.take()
 	refused(t, err, w.dir, "does not exist", "mounted?")
+}
+
+// The first backup has no point before it to compare with, but the database.
+func TestAWrongFolderIsNoFirstBackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ok(t, os.MkdirAll(filepath.Join(w.dir, "local_content"), 0o750))
+	var rows []synapse.MediaRow
+	for i := range 10 {
+		rows = append(rows, row(fmt.Sprintf("local_content/aa/bb/f%d", i), "x"))
+	}
+	_, err := w.take(rows...)
+	refused(t, err, w.dir, "none of the 10 files of local content that the database knows", "right folder", "--allow-empty-media")
+	w.options.AllowEmpty = true
+	if m := w.must(rows...); m.Media.Proof.Lost.Number() != 10 {
+		t.Errorf("%+v", m.Media.Proof)
+	}
 }
 
 func TestNoStoreIsConfigured(t *testing.T) {
@@ -237,14 +255,19 @@ func TestBucketThatFailsIsAFailedPart(t *testing.T) {
 	}
 }
 
+// What can't be read is not in the point, which must not pass for whole: nobody
+// would look, and retention drop the last that had it. It is not lost, though.
 // Permissions that keep nearly everything from being read are no matter of
 // single files.
-func TestUnreadableStoreIsAFailedPart(t *testing.T) {
+func TestWhatCanNotBeReadIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := mem.New()
+	var rows []synapse.MediaRow
 	for i := range 5 {
-		put(t, s, fmt.Sprintf("local_content/aa/bb/f%d", i), "x")
+		path := fmt.Sprintf("local_content/aa/bb/f%d", i)
+		put(t, s, path, "x")
+		rows = append(rows, row(path, "x"))
 	}
 	denied := 1
 	w.options.Store, w.options.Name = storetest.Faulty(s, func(c storetest.Call) storetest.Fault {
@@ -253,12 +276,15 @@ func TestUnreadableStoreIsAFailedPart(t *testing.T) {
 		}
 		return storetest.Fault{}
 	}), "s3://media"
-	m := w.must()
-	if m.Media.Odd.Number() != 1 || m.Media.Files != 4 || len(w.warned) != 1 || !strings.Contains(w.warned[0], "local_content/aa/bb/f4") {
+	m, err := w.take(rows...)
+	if !errors.Is(err, jobs.ErrIncomplete) || !strings.Contains(err.Error(), "1 path can't be read (permission denied): local_content/aa/bb/f4: run this as") {
+		t.Error(err)
+	}
+	if m.Media.Odd.Number() != 1 || m.Media.Files != 4 || m.Media.Proof.Missing.Number() != 0 || len(w.warned) != 1 || !strings.Contains(w.warned[0], "local_content/aa/bb/f4") {
 		t.Errorf("%+v, %q", m.Media, w.warned)
 	}
-	w.last, denied = nil, 5
-	_, err := w.take()
+	denied = 5
+	_, err = w.take()
 	refused(t, err, "most of s3://media can't be read", "root")
 }
 

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,10 +64,31 @@ func (v *prover) file(e *archive.Entry) {
 	}
 }
 
+// local is of how many files of local content the database knows, and how many
+// of them were found.
+func (v *prover) local() (known, found int64) {
+	if v == nil {
+		return 0, 0
+	}
+	for i := range v.rows.list {
+		r := &v.rows.list[i]
+		if r.size&rowLocal == 0 || r.length() < 0 {
+			continue
+		}
+		known++
+		if r.size&rowSeen != 0 {
+			found++
+		}
+	}
+	return known, found
+}
+
 // finish looks for the rows whose file did not come, and says what of the
 // homeserver was lost already. A row without a length is an upload that was
 // announced and never came: it has no file.
-func (v *prover) finish(m *archive.Manifest) error {
+//
+// What is unread, or in a folder that is, is not missing.
+func (v *prover) finish(m *archive.Manifest, unread []string) error {
 	if v == nil {
 		return nil
 	}
@@ -76,11 +98,14 @@ func (v *prover) finish(m *archive.Manifest) error {
 			continue
 		}
 		path := ""
-		if v.p.Missing.Number() < archive.FindingsNamed || r.size&rowLocal != 0 && v.p.Lost.Number() < archive.FindingsNamed {
+		if len(unread) > 0 || v.p.Missing.Number() < archive.FindingsNamed || r.size&rowLocal != 0 && v.p.Lost.Number() < archive.FindingsNamed {
 			var err error
 			if path, err = v.rows.path(i); err != nil {
 				return err
 			}
+		}
+		if slices.ContainsFunc(unread, func(d string) bool { return under(path, d) }) {
+			continue
 		}
 		v.p.Missing = v.p.Missing.Note(path, r.length())
 		if r.size&rowLocal != 0 {

@@ -87,7 +87,7 @@ func TestOnlyTheFirstFindingsAreNamed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.write("local_content/aa/bb/cc", "x")
-	var rows []synapse.MediaRow
+	rows := []synapse.MediaRow{row("local_content/aa/bb/cc", "x")}
 	for i := range 3000 {
 		rows = append(rows, row(fmt.Sprintf("local_content/aa/bb/lost%04d", i), "x"))
 	}

@@ -48,7 +48,10 @@ func (r *reader) read(ctx context.Context, it *item) error {
 			it.gone = true
 			return nil
 		case its(err):
-			it.odd = err.Error()
+			it.odd, it.unread = err.Error(), !errors.Is(err, storage.ErrChanged)
+			if errors.Is(err, fs.ErrPermission) {
+				it.odd = unreadable
+			}
 			return nil
 		}
 		return fmt.Errorf("read %s/%s: %w", r.part.opt.name(), printable(it.Path), err)

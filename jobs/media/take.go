@@ -1,6 +1,7 @@
 package media
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type item struct {
 	done chan struct{} // closed when it was read; nil where it needs not be
 	// What became of it: taken, unless gone or odd.
 	unstable bool
+	unread   bool // it is a file, and can't be read
 }
 
 // taking is one attempt to take the media.
@@ -38,6 +40,10 @@ type taking struct {
 	prover   *prover
 	census   census
 	damaged  error // of the listing of the point before
+	// unread are files and folders that can't be read.
+	unread      *archive.Findings
+	unreadPaths []string // all of them
+	unreadWhy   string   // of the first
 }
 
 // Take stores the files and lists them.
@@ -64,9 +70,16 @@ func (p *Part) Take(ctx context.Context, w *archive.Writer, previous, m *archive
 		return t.warnings(), err
 	}
 	m.Media = t.m
-	if err := t.prover.finish(m); err != nil {
+	if err := t.prover.finish(m, t.unreadPaths); err != nil {
 		m.Media = nil
 		return t.warnings(), err
+	}
+	if n := t.unread.Number(); n > 0 {
+		advice := ""
+		if t.unreadWhy == unreadable {
+			advice = ": run this as Synapse's user or as root"
+		}
+		return t.warnings(), fmt.Errorf("%w: %s can't be read (%s)%s%s", jobs.ErrIncomplete, jobs.Count(n, "path"), t.unreadWhy, named(t.unread), advice)
 	}
 	return t.warnings(), nil
 }
@@ -183,6 +196,11 @@ func (t *taking) note(ctx context.Context, l *archive.ListingWriter, it *item) e
 		return nil
 	case it.odd != "":
 		t.m.Odd = t.m.Odd.Note(it.Path, it.Size)
+		if it.unread || it.odd == unreadable {
+			t.unread = t.unread.Note(it.Path, it.Size)
+			t.unreadPaths = append(t.unreadPaths, it.Path)
+			t.unreadWhy = cmp.Or(t.unreadWhy, it.odd)
+		}
 		return nil
 	case it.unstable:
 		t.m.Unstable = t.m.Unstable.Note(it.Path, it.Size)
@@ -204,10 +222,17 @@ func (t *taking) judge(old *archive.Media) error {
 	if n := t.m.Odd.Number(); n > t.m.Files {
 		return fmt.Errorf("most of %s can't be read%s: run this as Synapse's user or as root", t.part.opt.name(), named(t.m.Odd))
 	}
-	if old == nil || t.part.opt.AllowEmpty {
+	if t.part.opt.AllowEmpty {
 		return nil
 	}
 	name := t.part.opt.name()
+	if known, found := t.prover.local(); known >= emptied && found == 0 {
+		return fmt.Errorf("%s has none of the %s of local content that the database knows: is it the right folder, and its volume mounted? If that is right, say so with --allow-empty-media",
+			name, jobs.Count(known, "file"))
+	}
+	if old == nil {
+		return nil
+	}
 	had := map[string]int64{}
 	for _, c := range old.Classes {
 		had[c.Name] = c.Files
