@@ -135,6 +135,9 @@ func (p *program) pruneText(r prune.Result, dryRun bool, a *app.Archive) string 
 	}
 	v := r.Report
 	line("policy", "%s", r.Policy)
+	if copies := a.CopyNames(); len(copies) > 0 {
+		line("copies", "%s keep their points: prune --store NAME", strings.Join(copies, ", "))
+	}
 	if dryRun {
 		line("frees", "%s, once the grace of a day is over", jobs.Size(v.Freed))
 	}

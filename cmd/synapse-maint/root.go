@@ -66,6 +66,9 @@ func (p *program) command() *cobra.Command {
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := noEmptyList(cmd); err != nil {
+				return err
+			}
 			return p.prepare(cmd.Root().PersistentFlags())
 		},
 	}
@@ -143,6 +146,17 @@ func flagError(cmd *cobra.Command, err error) error {
 		text = fmt.Sprintf("--%s %s: %s", bad.GetFlag().Name, bad.GetValue(), kind(bad.GetFlag()))
 	}
 	return app.Usagef("%s: %s", cmp.Or(commandName(cmd), "usage"), text)
+}
+
+// noEmptyList refuses a list without an element, as a shell makes of a variable
+// that is not set: it would stand for everything.
+func noEmptyList(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if list, ok := f.Value.(pflag.SliceValue); ok && !slices.ContainsFunc(list.GetSlice(), func(s string) bool { return s != "" }) {
+			err = app.Usagef("%s: --%s is empty: name something, or leave it out", commandName(cmd), f.Name)
+		}
+	})
+	return err
 }
 
 // kind says what a flag's value is.

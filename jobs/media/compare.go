@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
@@ -29,11 +30,26 @@ func (d *difference) same() bool {
 	}
 	switch w.Kind {
 	case archive.KindFile:
-		return w.Size == h.Size && w.Modified.Equal(h.Modified)
+		return w.Size == h.Size && sameTime(w.Modified, h.Modified)
 	case archive.KindLink:
 		return w.Target == h.Target
 	}
 	return true
+}
+
+// sameTime says whether a file system has a time, as far as it can keep it: some
+// cut it to 100 ns (NTFS, SMB), a microsecond, a second (ext2 and ext3 with
+// inodes of 128 bytes) or two (FAT).
+func sameTime(want, have time.Time) bool {
+	if want.Equal(have) {
+		return true
+	}
+	for _, unit := range []time.Duration{100, time.Microsecond, time.Millisecond, time.Second, 2 * time.Second} {
+		if have.Truncate(unit).Equal(have) && want.Truncate(unit).Equal(have) {
+			return true
+		}
+	}
+	return false
 }
 
 // scope is what of a point is restored.

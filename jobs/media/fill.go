@@ -58,14 +58,18 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 		return nil, err
 	}
 	defer p.close()
+	ownerless := false
 	if fresh {
-		if err := f.adopt(ctx, p); err != nil {
+		if ownerless, err = f.adopt(ctx, p); err != nil {
 			return nil, err
 		}
 	}
 	g := &filling{Filler: f, place: p, progress: newProgress(report), note: Filled{Dir: f.opt.Dir}, due: make(chan struct{}, 1)}
 	if f.tally != nil {
 		g.progress.total = f.tally.bytes
+	}
+	if ownerless && p.root {
+		g.note.Warnings = append(g.note.Warnings, fmt.Sprintf("the point does not know whose the media were, which came from a bucket, and they belong to root: chown -R %s to Synapse's user", f.opt.Dir))
 	}
 	end := g.syncOften()
 	if err = g.write(ctx); err == nil {
@@ -84,18 +88,21 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 	return g.note, g.verdict()
 }
 
-// adopt gives a folder that is nobody's to whom what is restored belongs.
-func (f *Filler) adopt(ctx context.Context, p *place) error {
+// adopt gives a folder that is nobody's to whom what is restored belongs, if
+// that is known.
+func (f *Filler) adopt(ctx context.Context, p *place) (ownerless bool, err error) {
 	for e, err := range f.entries(ctx) {
 		switch {
 		case errors.Is(err, errNotThere), errors.Is(err, archive.ErrCorrupt):
 		case err != nil:
-			return err
+			return false, err
+		case e.UID < 0: // from a bucket
+			return true, nil
 		default:
-			return p.adopt(&e)
+			return false, p.adopt(&e)
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // write makes what is missing. Folders, links and the like are made as they

@@ -74,9 +74,6 @@ func makePlace(dir string) error {
 // if that is a folder: the point has no entry for the media folder itself, and
 // root's own would keep Synapse out.
 func (p *place) adopt(e *archive.Entry) error {
-	if e.UID < 0 {
-		return nil // from a bucket: nobody knows whose it is
-	}
 	p.own(p.fd, ".", e)
 	if e.Kind == archive.KindFolder {
 		if err := unix.Fchmodat(p.fd, ".", e.Mode, 0); err != nil {
@@ -106,6 +103,9 @@ func (p *place) in(folder string) (int, error) {
 	}
 	defer unix.Close(dir)
 	if err := makeFolder(dir, name); err != nil {
+		return -1, err
+	}
+	if err := unix.Fchmodat(dir, name, folderMode, 0); err != nil { // whatever the umask
 		return -1, err
 	}
 	p.own(dir, name, &archive.Entry{UID: -1, GID: -1})
@@ -223,7 +223,7 @@ func (p *place) adjust(e *archive.Entry, have *found) error {
 	uid, gid := p.owner(e)
 	wrongOwner := have.UID != uid || have.GID != gid
 	wrongMode := e.Kind != archive.KindLink && have.Mode != e.Mode
-	wrongTime := !have.Modified.Equal(e.Modified)
+	wrongTime := !sameTime(e.Modified, have.Modified)
 	if !wrongOwner && !wrongMode && !wrongTime {
 		return nil
 	}

@@ -172,7 +172,7 @@ func (j *Job) choices(ctx context.Context) (Result, error) {
 	var all []Candidate
 	for _, p := range points {
 		if p.Err != nil {
-			return r, fmt.Errorf("nothing is pruned: %w", p.Err)
+			return r, fmt.Errorf("nothing is pruned, since nobody knows what point %s needs: %w; copy it here from another store (synapse-maint copy), or delete its object points/%s from the store by hand", p.ID, p.Err, p.ID)
 		}
 		damaged := !p.Verified.Time.IsZero() && !p.Verified.OK
 		all = append(all, Candidate{ID: p.ID, Taken: p.Taken, Parts: p.Manifest.Parts(), Good: good[p.ID] && !damaged})

@@ -89,7 +89,18 @@ func (c copyTo) Copy(ctx context.Context, point string, report func(jobs.Progres
 	if err == nil && !there {
 		err = fmt.Errorf("copy to %s: point %s is not there", c.name, point)
 	}
+	if errors.Is(err, ErrUsage) || errors.Is(err, ErrNothing) {
+		err = errors.New(err.Error()) // the point is taken: what the run is called is not up to a copy
+	}
 	return done, err
+}
+
+// CopyNames are the names of the stores that a backup copies to, but this one.
+func (a *Archive) CopyNames() []string {
+	return slices.DeleteFunc(slices.Clone(a.app.conf.Copies), func(name string) bool {
+		conf, err := a.app.storeNamed(name)
+		return err != nil || conf.URL == a.place.conf.URL
+	})
 }
 
 // copies are the stores that a backup copies to.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,6 +72,9 @@ func (a *Archive) mediaPart(ctx context.Context, p *parts, q BackupRequest) (bac
 		}
 	default:
 		if o.Dir = a.app.mediaFolder(); o.Dir != "" {
+			if err := outside(a.place.conf.URL, o.Dir); err != nil {
+				return nil, err
+			}
 			break
 		}
 		if p.named(archive.PartMedia) {
@@ -80,6 +84,30 @@ func (a *Archive) mediaPart(ctx context.Context, p *parts, q BackupRequest) (bac
 		return nil, nil
 	}
 	return media.NewPart(o), nil
+}
+
+// outside refuses a store in the media folder: each backup would take all
+// those before it.
+func outside(store, dir string) error {
+	u, err := url.Parse(store)
+	if err != nil || u.Scheme != "file" {
+		return nil //nolint:nilerr // it was opened: it is no folder
+	}
+	from, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil //nolint:nilerr // that it can't be read is said by who reads it
+	}
+	to, err := filepath.EvalSymlinks(u.Path)
+	if err != nil {
+		return nil //nolint:nilerr // likewise
+	}
+	if from, err = filepath.Abs(from); err != nil {
+		return err
+	}
+	if rel, err := filepath.Rel(from, to); err == nil && filepath.IsLocal(rel) {
+		return Usagef("the store %s is in the media folder %s, of which each backup would take all those before it: name another place", shown(store), dir)
+	}
+	return nil
 }
 
 // mediaFolder is the configured one, or the usual one where it is there.
