@@ -185,6 +185,18 @@ func TestATableLockedBySomebodyElseIsWaitedFor(t *testing.T) {
 	}
 }
 
+// hurry sets what an administrator may set for the role of an application.
+func hurry(t testing.TB, p *testbed.PG, role string) {
+	t.Helper()
+	settings := []string{"statement_timeout = 1", "idle_in_transaction_session_timeout = 1", "lock_timeout = 1", "search_path = nowhere", "DateStyle = 'SQL, DMY'", "default_transaction_isolation = serializable", "idle_session_timeout = 200"}
+	if p.Major() >= 17 {
+		settings = append(settings, "transaction_timeout = 200")
+	}
+	for _, set := range settings {
+		must(t, p.Exec(t.Context(), "postgres", "ALTER ROLE "+role+" SET "+set))
+	}
+}
+
 func TestTimeoutsOfTheRoleEndNothing(t *testing.T) {
 	t.Parallel()
 	for _, v := range versions {
@@ -192,13 +204,7 @@ func TestTimeoutsOfTheRoleEndNothing(t *testing.T) {
 		dsn := filled(t, p, `CREATE TABLE t (id int, body text); INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 5000) g`)
 		role := as(t, p, dsn, "hasty", "IN ROLE pg_read_all_data")
 		name := parsed(t, role).User()
-		settings := []string{"statement_timeout = 1", "idle_in_transaction_session_timeout = 1", "lock_timeout = 1", "search_path = nowhere", "DateStyle = 'SQL, DMY'", "default_transaction_isolation = serializable", "idle_session_timeout = 200"}
-		if v >= 17 {
-			settings = append(settings, "transaction_timeout = 200")
-		}
-		for _, set := range settings {
-			must(t, p.Exec(t.Context(), "postgres", "ALTER ROLE "+name+" SET "+set))
-		}
+		hurry(t, p, name)
 		s := snap(t, p, role)
 		waitFor(t, connected(t, parsed(t, dsn)), "SELECT count(*) > 0 FROM pg_stat_activity WHERE state = 'idle in transaction' AND usename = '"+name+"' AND now() - state_change > interval '300 ms'")
 		if got := textOfTable(t, s, "t"); strings.Count(got, "\n") != 5000 {
