@@ -148,6 +148,43 @@ func TestABackupThatMayNotDeleteLosesNothing(t *testing.T) {
 	}
 }
 
+// Credentials may lack a right that a backup does not need. What needs it says
+// which one is missing, and leaves everything as it was.
+func TestACommandThatLacksARightChangesNothing(t *testing.T) {
+	t.Parallel()
+	w, proxy, _ := bucketWorld(t)
+	w.done("backup")
+	w.goOn()
+	before, points := w.fingerprint(w.name), w.points()
+	prune := []string{"prune", "--keep-last", "1", "--yes"}
+	for name, c := range map[string]struct {
+		fault   testbed.Fault
+		code    int
+		text    string
+		command []string
+	}{
+		"restore may not list": {denied("LIST", ""), exitFailed, "s3:ListBucket", w.restore()},
+		"verify may not list":  {denied("LIST", ""), exitFailed, "s3:ListBucket", []string{"verify"}},
+		"list may not list":    {denied("LIST", ""), exitFailed, "s3:ListBucket", []string{"list"}},
+		"prune may not list":   {denied("LIST", ""), exitFailed, "s3:ListBucket", prune},
+		"prune may not put":    {denied("PUT", ""), exitFailed, "s3:PutObject", prune},
+		"prune may not delete": {denied("DELETE", ""), exitPart, "the right to delete is missing", prune},
+	} {
+		proxy.Inject(c.fault)
+		t.Log(name + ": " + w.fails(c.code, []string{c.text}, c.command...))
+		proxy.Reset()
+		if got := w.fingerprint(w.name); got != before {
+			t.Errorf("%s: the live database is %s, not %s", name, got, before)
+		}
+		if got := w.points(); strings.Join(got, " ") != strings.Join(points, " ") {
+			t.Errorf("%s: points %v, not %v", name, got, points)
+		}
+	}
+	w.done("verify", "--read-data", "--identity", w.key)
+	w.done(prune...)
+	w.done(w.restore()...)
+}
+
 // What can't work at all is said by every command, in words that help.
 func TestAnUnusableStoreIsNamed(t *testing.T) {
 	t.Parallel()
