@@ -135,21 +135,24 @@ func TestTimeoutsOfTheRoleDoNotEndABackup(t *testing.T) {
 
 // Tables that are dropped or altered while they are dumped are in the point as
 // they were: who wants to drop them waits.
-func TestATableDroppedDuringTheDumpIsInThePoint(t *testing.T) {
+func TestATableDroppedOrAlteredDuringTheDumpIsInThePoint(t *testing.T) {
 	t.Parallel()
 	w := tinyWorld(t)
 	w.slowly()
 	want := w.fingerprint(w.name)
 	p := w.start("--log-level", "warn", "backup")
 	w.inCopy()
-	changed := make(chan error, 1)
-	go func() {
-		changed <- w.pg.Exec(t.Context(), w.name, "DROP TABLE doubles; ALTER TABLE rooms ADD COLUMN later text")
-	}()
+	changes := []string{"DROP TABLE doubles", "ALTER TABLE rooms ADD COLUMN later text", "ALTER TABLE users ALTER creation_ts TYPE text"}
+	changed := make(chan error, len(changes))
+	for _, change := range changes { // none waits for another
+		go func() { changed <- w.pg.Exec(t.Context(), w.name, change) }()
+	}
 	if code := w.end(p); code != exitDone {
 		t.Errorf("exit code %d: %s", code, p.err.String())
 	}
-	w.ok(<-changed)
+	for range changes {
+		w.ok(<-changed)
+	}
 	w.done(w.restore("--mode", "beside", "--target-database", w.name+"_beside")...)
 	if got := w.fingerprint(w.name + "_beside"); got != want {
 		t.Errorf("restored %s, want %s", got, want)
