@@ -107,6 +107,21 @@ func TestALostLeadStopsTheWorkersThatLive(t *testing.T) {
 	lost(t, result)
 }
 
+// Nor are rows good that were all there by then: who knows what of them was
+// read after the locks were gone.
+func TestALeadLostWithTheLastRowsIsALostSnapshot(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	s := snap(t, p, filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`))
+	result := make(chan error, 1)
+	result <- s.CopyOut(t.Context(), rangeOf(t, s, "t"), func(synapse.Chunk) error {
+		err := p.Exec(t.Context(), "postgres", fmt.Sprintf("SELECT pg_terminate_backend(%d)", s.lead.conn.PgConn().PID()))
+		<-s.lead.alive.Done()
+		return err
+	})
+	lost(t, result)
+}
+
 func TestALostWorkerIsNotALostSnapshot(t *testing.T) {
 	t.Parallel()
 	p := testbed.Postgres(t)
