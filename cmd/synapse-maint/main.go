@@ -42,7 +42,9 @@ const memory = 200 << 20 // bytes; beyond, the collector works harder. What is i
 // harden keeps secrets out of core files and of others' sight, and memory
 // small. What it can't do is no reason not to work.
 func harden() {
-	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) // pg_dump's as well: children inherit it
+	// pg_dump's as well: children inherit it. Of one byte: 0 keeps none from a
+	// program that core_pattern pipes them to, 1 does (core(5)).
+	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Cur: 1, Max: 1})
 	syscall.Umask(0o077)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memory)

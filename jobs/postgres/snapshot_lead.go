@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,12 +19,11 @@ import (
 // that is copied. It is idle while workers copy, and watched: without it the
 // tables could change under them.
 type lead struct {
-	cfg      *Config
-	conn     *pgx.Conn
-	version  int // server_version_num
-	id       string
-	tables   []*relation
-	unlocked map[uint32]bool // OIDs of tables made between lock and snapshot
+	cfg     *Config
+	conn    *pgx.Conn
+	version int // server_version_num
+	id      string
+	tables  []*relation
 
 	busy  sync.Mutex      // held by who uses conn after watch
 	alive context.Context // ends, with errLost, when the connection is lost
@@ -70,10 +71,10 @@ func (l *lead) freeze(ctx context.Context) (otk *relation, err error) {
 		otk, err = l.tryFreeze(ctx)
 		var pe *pgconn.PgError
 		gone := errors.As(err, &pe) && (pe.Code == "42P01" || pe.Code == "3F000" || pe.Code == "XX000")
-		if !gone || n == attempts {
+		if !gone && !errors.Is(err, errRewritten) || n == attempts {
 			return otk, err
 		}
-		if err := execute(ctx, l.conn, "ROLLBACK"); err != nil { // a table was dropped just now
+		if err := execute(ctx, l.conn, "ROLLBACK"); err != nil { // a table was dropped or rewritten just now
 			return nil, err
 		}
 	}
@@ -106,7 +107,31 @@ func (l *lead) tryFreeze(ctx context.Context) (*relation, error) {
 	if err := l.lock(ctx, l.tables, locked); err != nil { // those that were made in between
 		return nil, err
 	}
+	if err := l.unmoved(ctx, locked); err != nil {
+		return nil, err
+	}
 	return oneTimeKeys(l.tables), execute(ctx, l.conn, "SET LOCAL lock_timeout = 0")
+}
+
+// errRewritten says that a table has other files than in the snapshot, to which
+// it looks empty: it was made after the first lock, and truncated or rewritten
+// before the second.
+var errRewritten = errors.New("was rewritten while the snapshot was taken")
+
+// unmoved proves that no table that is locked was rewritten since the snapshot.
+// The query sees pg_class as it was then, the function as it is now.
+func (l *lead) unmoved(ctx context.Context, locked map[uint32]bool) error {
+	var moved string
+	err := l.conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.min(c.oid::pg_catalog.regclass::text), '') FROM pg_catalog.pg_class c
+		WHERE c.relkind = 'r' AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)
+		AND c.oid = ANY ($1)`, slices.Collect(maps.Keys(locked))).Scan(&moved)
+	if err != nil {
+		return fmt.Errorf("look whether tables were rewritten: %w", brief(err))
+	}
+	if moved != "" {
+		return fmt.Errorf("table %s %w: run it again", moved, errRewritten)
+	}
+	return nil
 }
 
 // lock takes an ACCESS SHARE lock on the tables that don't have it.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -210,5 +211,28 @@ func TestTimeoutsOfTheRoleEndNothing(t *testing.T) {
 		if got := textOfTable(t, s, "t"); strings.Count(got, "\n") != 5000 {
 			t.Errorf("PostgreSQL %d: %d rows", v, strings.Count(got, "\n"))
 		}
+	}
+}
+
+// A table that was made after the first lock, and truncated before the second,
+// looks empty to the snapshot: it is noticed, and all begins anew.
+func TestATableThatWasRewrittenSinceTheSnapshotIsNoticed(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
+	l, err := openLead(t.Context(), parsed(t, dsn))
+	must(t, err)
+	defer func() { _ = l.close() }()
+	must(t, execute(t.Context(), l.conn, begin))
+	oids := map[uint32]bool{}
+	tables, err := l.relations(t.Context())
+	must(t, err)
+	for _, r := range tables {
+		oids[r.OID] = true
+	}
+	must(t, l.unmoved(t.Context(), oids))
+	must(t, execute(t.Context(), connected(t, parsed(t, dsn)), "TRUNCATE t; INSERT INTO t VALUES (2)"))
+	if err := l.unmoved(t.Context(), oids); !errors.Is(err, errRewritten) || !strings.Contains(err.Error(), "table public.t was rewritten") {
+		t.Error(err)
 	}
 }

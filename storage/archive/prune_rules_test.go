@@ -1,0 +1,101 @@
+package archive_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/synapse-maint/synapse-maint/storage"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+)
+
+// drop prunes certain points.
+func (y *yard) drop(ids ...string) (archive.PruneReport, error) {
+	y.t.Helper()
+	a, err := archive.Open(y.t.Context(), y.store, y.job...)
+	ok(y.t, err)
+	return a.Prune(y.t.Context(), archive.PruneOptions{Drop: ids, Program: "test"})
+}
+
+// What no point names may be what a backup has just stored: it is left alone
+// for as long as a backup may take.
+func TestPruneMarksNothingYoung(t *testing.T) {
+	t.Parallel()
+	inYard(t, 20, func(t *testing.T, y *yard) {
+		y.backup()
+		d, err := y.begin(y.store)
+		ok(t, err)
+		for _, b := range y.pool { // several packs, of which most are there at once
+			_, _, err := d.w.Add(t.Context(), b)
+			ok(t, err)
+		}
+		for range 3 {
+			later(7 * time.Hour)
+			r, err := y.drop()
+			ok(t, err)
+			if r.Marked > 0 {
+				t.Fatalf("%d packs were marked", r.Marked)
+			}
+		}
+		d.w.Abort()
+		later(7 * time.Hour)
+		if r, err := y.drop(); err != nil || r.Marked == 0 {
+			t.Errorf("when they are old: %+v, %v", r, err)
+		}
+	})
+}
+
+// Beyond the grace, a store may list for an hour more what it showed before.
+func TestPruneWaitsForLateListings(t *testing.T) {
+	t.Parallel()
+	inYard(t, 21, func(t *testing.T, y *yard) {
+		y.backupOf([]int{1, 2, 3, 4, 5, 6})
+		later(time.Minute)
+		y.backupOf([]int{30, 31, 32, 33, 34})
+		later(30 * time.Hour)
+		r, err := y.drop(y.points(y.store)[0].ID)
+		if ok(t, err); r.Marked == 0 {
+			t.Fatalf("nothing was marked: %+v", r)
+		}
+		later(24*time.Hour + 30*time.Minute)
+		if r, err = y.drop(); err != nil || r.Deleted > 0 || r.Waiting == 0 {
+			t.Errorf("half an hour after the grace: %+v, %v", r, err)
+		}
+		later(time.Hour)
+		if r, err = y.drop(); err != nil || r.Deleted == 0 {
+			t.Errorf("an hour and a half after it: %+v, %v", r, err)
+		}
+		y.whole("at the end")
+	})
+}
+
+// What is needed of a pack is stored anew under a name that says that it is
+// right: it has to be.
+func TestPruneGivesNoDamagedPackANewName(t *testing.T) {
+	t.Parallel()
+	inYard(t, 22, func(t *testing.T, y *yard) {
+		d, err := y.beginWith(y.store, []int{1, 2, 3, 4, 5, 6, 7, 8})
+		ok(t, err)
+		ok(t, y.commit(d))
+		later(time.Minute)
+		y.backupOf([]int{1})
+		before := slices.Collect(keysOf(t, y.store))
+		key := packOf(t, y.a, d.blobs[0].ID)
+		body, err := storage.ReadAll(t.Context(), y.store, key)
+		ok(t, err)
+		body[len(body)-1] ^= 1
+		_, err = y.store.Put(t.Context(), key, body, storage.PutOptions{})
+		ok(t, err)
+		later(30 * time.Hour)
+		_, err = y.drop(y.points(y.store)[0].ID)
+		if err == nil || !strings.Contains(err.Error(), "nothing more was marked: packs/") || !strings.Contains(err.Error(), "another SHA-256") {
+			t.Error(err)
+		}
+		for key := range keysOf(t, y.store) {
+			if strings.HasPrefix(key, "packs/") && !slices.Contains(before, key) {
+				t.Errorf("%s is new", key)
+			}
+		}
+	})
+}
