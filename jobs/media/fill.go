@@ -345,7 +345,10 @@ func (g *filling) deleteExtra(ctx context.Context) error {
 		case d.have.Kind == archive.KindFile:
 			g.note.Deleted++
 		}
-		return g.place.remove(d.path, 0)
+		if err := g.place.remove(d.path, 0); err != nil {
+			return fmt.Errorf("delete %s, which the point does not have: %w", printable(d.path), err)
+		}
+		return nil
 	})
 	if g.tally.damaged = now.damaged; err != nil || now.damaged != nil {
 		return err

@@ -80,10 +80,26 @@ func (a *Archive) mediaPart(ctx context.Context, p *parts, q BackupRequest) (bac
 		if p.named(archive.PartMedia) {
 			return nil, Usagef("--only media: no media folder is known: give --media DIR")
 		}
+		if had := a.newestWith(ctx, archive.PartMedia); had != "" {
+			p.lacks = append(p.lacks, archive.Lack{Part: archive.PartMedia, Failed: true, Why: fmt.Sprintf(
+				"no media folder is known, and point %s has media: is the volume of %s mounted? Or give --media DIR", had, usualMedia)})
+			return nil, nil
+		}
 		p.lack(archive.PartMedia, "no media folder is known: give --media DIR")
 		return nil, nil
 	}
 	return media.NewPart(o), nil
+}
+
+// newestWith is the newest point that has a part; empty where none is known.
+func (a *Archive) newestWith(ctx context.Context, part string) string {
+	points, _ := a.Points(ctx) // what can't be read now is said by who needs it
+	for _, p := range slices.Backward(points) {
+		if p.Manifest != nil && p.Manifest.Has(part) {
+			return p.ID
+		}
+	}
+	return ""
 }
 
 // outside refuses a store in the media folder: each backup would take all
@@ -168,6 +184,9 @@ func (a *Archive) fillers(r *archive.Reader, point archive.Point, q *restore.Req
 		q.MediaPath = a.app.mediaFolder()
 	}
 	for _, path := range []*string{&q.MediaPath, &q.SecretsPath} {
+		if strings.Contains(*path, "://") {
+			return nil, Usagef("restore: %s is no folder: media and secrets are restored to folders; copy them to a bucket from there", *path)
+		}
 		if *path == "" {
 			continue
 		}
