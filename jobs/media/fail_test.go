@@ -61,6 +61,36 @@ func TestAWrongFolderIsNoFirstBackup(t *testing.T) {
 	}
 }
 
+// Also of a small homeserver: what it has is all that there is.
+func TestOneLocalFileThatIsGoneIsNoBackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/f", "x")
+	w.write("local_thumbnails/aa/bb/cc/32-32-image-png-crop", "x")
+	w.must()
+	ok(t, os.RemoveAll(filepath.Join(w.dir, "local_content")))
+	_, err := w.take()
+	refused(t, err, w.dir, "no local_content", "1 file", "mounted?")
+}
+
+// Files that did not change are not read, unless their bytes are in the archive
+// no more.
+func TestUnchangedFilesAreStoredAgainWhereTheirPackIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/f", "some bytes")
+	w.must()
+	key, _ := w.placeOf(w.entries()["local_content/aa/bb/f"].Blobs[0])
+	ok(t, w.store.Delete(t.Context(), key))
+	w.must()
+	to := t.TempDir()
+	_, err := w.fill(to)
+	ok(t, err)
+	if got, err := os.ReadFile(filepath.Join(to, "local_content/aa/bb/f")); err != nil || string(got) != "some bytes" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestNoStoreIsConfigured(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

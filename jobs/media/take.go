@@ -240,20 +240,22 @@ func (t *taking) judge(old *archive.Media) error {
 	var before int64
 	for _, c := range t.m.Classes {
 		before += had[c.Name]
-		if had[c.Name] >= emptied && c.Files == 0 && c.Name == synapse.LocalContent {
-			return fmt.Errorf("%s has no %s, of which the point before has %s: is its volume mounted? If that is right, say so with --allow-empty-media",
-				name, c.Name, jobs.Count(had[c.Name], "file"))
-		}
 	}
 	if before > 0 && t.m.Files == 0 {
 		return fmt.Errorf("%s is empty, and the point before has %s: is its volume mounted? If that is right, say so with --allow-empty-media",
 			name, jobs.Count(before, "file"))
 	}
+	for _, c := range t.m.Classes {
+		if had[c.Name] > 0 && c.Files == 0 && c.Name == synapse.LocalContent {
+			return fmt.Errorf("%s has no %s, of which the point before has %s: is its volume mounted? If that is right, say so with --allow-empty-media",
+				name, c.Name, jobs.Count(had[c.Name], "file"))
+		}
+	}
 	return nil
 }
 
-// emptied is from how many files on it is no accident of a small homeserver
-// that a class has none any more.
+// emptied is of how many local files in the database it is no accident of a
+// small homeserver that none is found. Fewer make the point degraded.
 const emptied = 10
 
 // warnings are a line each.

@@ -159,7 +159,28 @@ func (c *checker) run(ctx context.Context) error {
 	if err := c.readPacks(ctx, points); err != nil {
 		return err
 	}
-	return c.judge(ctx, points)
+	if err := c.judge(ctx, points); err != nil {
+		return err
+	}
+	c.healed()
+	return nil
+}
+
+// healed takes back the damage of packs that are missing where every point has
+// all it needs: what was in them has been stored again, or is no point's. The
+// index names them until a prune writes it anew.
+func (c *checker) healed() {
+	whole := !slices.ContainsFunc(c.report.Points, func(p PointReport) bool { return !p.OK })
+	if !whole || len(c.opt.Points) > 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.index.packs {
+		if p.state == packMissing {
+			delete(c.damaged, packKey(p.sum))
+		}
+	}
 }
 
 // withoutKey checks what needs no identity: every object against its name.

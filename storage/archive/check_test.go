@@ -273,6 +273,35 @@ func TestNextBackupHeals(t *testing.T) {
 	}
 }
 
+// A pack that is gone, and of which all is there again, is no damage for ever.
+func TestWhatIsMissingAndStoredAgainIsNoDamage(t *testing.T) {
+	t.Parallel()
+	for _, encrypted := range []bool{false, true} {
+		k, all := twoPoints(t, encrypted)
+		for key := range all {
+			if !strings.HasPrefix(key, "packs/") {
+				continue
+			}
+			s := copyOf(t, all)
+			ok(t, s.Delete(t.Context(), key))
+			a, err := archive.Open(t.Context(), s, k.owner)
+			ok(t, err)
+			report, err := a.Check(t.Context(), archive.CheckOptions{})
+			if ok(t, err); report.OK() || report.Damaged[0].Key != key {
+				t.Errorf("%s is missing: %+v", key, report.Damaged)
+			}
+			for i, seed := range []uint64{10, 20} { // the data is still there
+				_, err = take(t, a, newFixture(seed), night.Add(time.Duration(48+i)*time.Hour))
+				ok(t, err)
+			}
+			report, err = a.Check(t.Context(), archive.CheckOptions{})
+			if ok(t, err); !report.OK() {
+				t.Errorf("%s was stored again: %+v", key, report.Damaged)
+			}
+		}
+	}
+}
+
 func TestDamagedBlobNamesItsPack(t *testing.T) {
 	t.Parallel()
 	k, all := twoPoints(t, true)

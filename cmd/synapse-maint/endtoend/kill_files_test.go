@@ -109,10 +109,13 @@ func TestACopyKilledAtRandomGoesOn(t *testing.T) {
 		w.ok(m.Change(t.Context(), 5))
 		w.done("backup", "--only", "media")
 	}
-	d := w.long("copy", "--all", "--to", "file://"+filepath.Join(w.dir, "whole"))
+	whole := filepath.Join(w.dir, "whole")
+	w.ok(os.Mkdir(whole, 0o700))
+	d := w.long("copy", "--all", "--to", "file://"+whole)
 	other := filepath.Join(w.dir, "other")
 	for _, part := range instants() {
 		w.ok(os.RemoveAll(other))
+		w.ok(os.Mkdir(other, 0o700))
 		w.killAfter(time.Duration(part*float64(d)), "copy", "--all", "--to", "file://"+other)
 		w.done("copy", "--all", "--to", "file://"+other)
 		there := w.with("SYNAPSE_MAINT_STORE=file://" + other)
