@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -59,7 +60,8 @@ type tally struct {
 	others                   int64 // folders, links and the like to be made
 	damaged                  *archive.Findings
 	entries                  int64
-	unknown                  []string // paths that the point does not have
+	unknown                  []string          // paths that the point does not have
+	lost                     *archive.Findings // of those to be written: the archive has their data no more
 }
 
 // Plan looks, and touches nothing.
@@ -87,6 +89,13 @@ func (f *Filler) Plan(ctx context.Context) (synapse.FillPlan, error) {
 	}
 	if d := n.damaged; d != nil {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("the point's list of media is damaged: %s can't be restored (%s)", jobs.Count(d.Count, "page"), strings.Join(d.First, "; ")))
+	}
+	switch lost := n.lost.Number(); {
+	case lost == 0:
+	case lost == n.missing+n.differing:
+		p.Problems = append(p.Problems, fmt.Sprintf("none of the %s to be written can be: their data are missing in the archive; restore from another store (--from) or point", jobs.Count(lost, "file")))
+	default:
+		p.Warnings = append(p.Warnings, fmt.Sprintf("%s of media can't be restored, whose data are missing in the archive%s", jobs.Count(lost, "file"), named(n.lost)))
 	}
 	if text := f.room(n); text != "" {
 		p.Problems = append(p.Problems, text)
@@ -171,6 +180,10 @@ func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
 				n.differing++
 			}
 			n.bytes += d.want.Size
+			if !slices.ContainsFunc(d.want.Blobs, func(id archive.ID) bool { return !f.opt.Reader.Has(id) }) {
+				return nil
+			}
+			n.lost = n.lost.Note(d.path, d.want.Size)
 		}
 		return nil
 	})

@@ -11,6 +11,28 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs/media"
 )
 
+// What can't be restored is in the plan, before anything is made.
+func TestThePlanSaysWhatTheArchiveHasLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/large", noise(2<<20, 1)) // a pack of its own
+	w.write("local_content/aa/bb/small", "x")
+	w.must()
+	large, _ := w.placeOf(w.entries()["local_content/aa/bb/large"].Blobs[0])
+	small, _ := w.placeOf(w.entries()["local_content/aa/bb/small"].Blobs[0])
+	to := t.TempDir()
+	ok(t, w.store.Delete(t.Context(), large))
+	p, err := w.filler(to).Plan(t.Context())
+	if ok(t, err); len(p.Problems) != 0 || len(p.Warnings) != 1 || p.Warnings[0] != "1 file of media can't be restored, whose data are missing in the archive: local_content/aa/bb/large" {
+		t.Errorf("%+v", p)
+	}
+	ok(t, w.store.Delete(t.Context(), small))
+	p, err = w.filler(to).Plan(t.Context())
+	if ok(t, err); len(p.Problems) != 1 || !strings.HasPrefix(p.Problems[0], "none of the 2 files to be written can be: their data are missing in the archive") {
+		t.Errorf("%+v", p)
+	}
+}
+
 // A class on another volume, by a link: the restore does not go there, and must
 // not cut it off.
 func TestRestoreReplacesNoLinkedClass(t *testing.T) {

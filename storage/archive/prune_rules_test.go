@@ -70,6 +70,35 @@ func TestPruneWaitsForLateListings(t *testing.T) {
 	})
 }
 
+// A copy puts packs under their own names: one that is put after the mark is
+// counted on.
+func TestPruneKeepsWhatWasPutAgainSinceTheMark(t *testing.T) {
+	t.Parallel()
+	inYard(t, 23, func(t *testing.T, y *yard) {
+		y.backupOf([]int{1, 2, 3, 4, 5, 6})
+		later(time.Minute)
+		y.backupOf([]int{30, 31, 32, 33, 34})
+		later(30 * time.Hour)
+		r, err := y.drop(y.points(y.store)[0].ID)
+		if ok(t, err); r.Marked == 0 {
+			t.Fatalf("nothing was marked: %+v", r)
+		}
+		later(time.Hour)
+		for _, key := range slices.Collect(keysOf(t, y.store)) {
+			if strings.HasPrefix(key, "packs/") {
+				body, err := storage.ReadAll(t.Context(), y.store, key)
+				ok(t, err)
+				_, err = y.store.Put(t.Context(), key, body, storage.PutOptions{})
+				ok(t, err)
+			}
+		}
+		later(25 * time.Hour)
+		if r, err = y.drop(); err != nil || r.Deleted > 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
 // What is needed of a pack is stored anew under a name that says that it is
 // right: it has to be.
 func TestPruneGivesNoDamagedPackANewName(t *testing.T) {

@@ -57,6 +57,15 @@ func (a *Archive) reading(x *index) *Reader {
 	return &Reader{a: a, index: x, room: newRoom(readRoom, readShare)}
 }
 
+// Has says whether the store has a pack with the blob, as far as the index and a
+// listing tell.
+func (r *Reader) Has(id ID) bool {
+	for range r.index.places(id) {
+		return true
+	}
+	return false
+}
+
 // Blob returns a blob's plain bytes, which its ID vouches for. [ErrCorrupt]
 // names the blob and the pack or index object that is damaged or missing; an ID
 // that the archive never had is [fs.ErrNotExist].
