@@ -31,7 +31,7 @@ test: setup ## Run every test against real PostgreSQL and a real S3 server
 
 race: ## Run every test with the race detector
 	@$(SETUP)/packages.sh race
-	CGO_ENABLED=1 go test -race -timeout 60m ./...
+	CGO_ENABLED=1 go test -race -count=1 -timeout 60m ./...
 
 lint: ## Check style, errors and imports (builds golangci-lint at the first time)
 	@lint=$$($(SETUP)/golangci-lint.sh $(GOLANGCI_LINT)); echo golangci-lint run; "$$lint" run
