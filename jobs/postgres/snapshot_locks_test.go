@@ -94,9 +94,13 @@ var changes = map[string]string{
 
 const untilSomebodyWaits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
-// snapLater takes a snapshot in the background; nil is one that failed.
-func snapLater(t *testing.T, p *testbed.PG, dsn string) chan *Snapshot {
+// snapDuring takes a snapshot that waits for somebody who changes a table t with
+// a row "1", and commits then; nil is one that failed.
+func snapDuring(t *testing.T, p *testbed.PG, change string) *Snapshot {
 	t.Helper()
+	dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
+	c := connected(t, parsed(t, dsn))
+	must(t, execute(t.Context(), c, "BEGIN; "+change))
 	taken := make(chan *Snapshot, 1)
 	go func() {
 		s, err := Snap(t.Context(), parsed(t, dsn), Options{BinDir: p.BinDir()})
@@ -105,7 +109,9 @@ func snapLater(t *testing.T, p *testbed.PG, dsn string) chan *Snapshot {
 		}
 		taken <- s
 	}()
-	return taken
+	waitFor(t, connected(t, parsed(t, dsn)), untilSomebodyWaits)
+	must(t, execute(t.Context(), c, "COMMIT"))
+	return <-taken
 }
 
 // Whoever changes a table between the snapshot and its turn to be copied waits
@@ -139,13 +145,7 @@ func TestATableChangedWhileItsLockIsWaitedForIsCopiedAsItBecame(t *testing.T) {
 	for change, want := range changes {
 		t.Run(change, func(t *testing.T) {
 			t.Parallel()
-			dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
-			c := connected(t, parsed(t, dsn))
-			must(t, execute(t.Context(), c, "BEGIN; "+change))
-			taken := snapLater(t, p, dsn)
-			waitFor(t, connected(t, parsed(t, dsn)), untilSomebodyWaits)
-			must(t, execute(t.Context(), c, "COMMIT"))
-			s := <-taken
+			s := snapDuring(t, p, change)
 			if s == nil {
 				return
 			}
@@ -169,13 +169,7 @@ func TestATableChangedWhileItsLockIsWaitedForIsCopiedAsItBecame(t *testing.T) {
 func TestATableLockedBySomebodyElseIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	p := testbed.Postgres(t)
-	dsn := filled(t, p, `CREATE TABLE t (id int); INSERT INTO t VALUES (1)`)
-	c := connected(t, parsed(t, dsn))
-	must(t, execute(t.Context(), c, "BEGIN; LOCK TABLE t; TRUNCATE t; INSERT INTO t VALUES (5)"))
-	taken := snapLater(t, p, dsn)
-	waitFor(t, connected(t, parsed(t, dsn)), untilSomebodyWaits)
-	must(t, execute(t.Context(), c, "COMMIT"))
-	s := <-taken
+	s := snapDuring(t, p, "LOCK TABLE t; TRUNCATE t; INSERT INTO t VALUES (5)")
 	if s == nil {
 		return
 	}

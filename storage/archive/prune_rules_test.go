@@ -18,6 +18,19 @@ func (y *yard) drop(ids ...string) (archive.PruneReport, error) {
 	return a.Prune(y.t.Context(), archive.PruneOptions{Drop: ids, Program: "test"})
 }
 
+// markSome drops one of two points, so that its packs are marked.
+func (y *yard) markSome() {
+	y.t.Helper()
+	y.backupOf([]int{1, 2, 3, 4, 5, 6})
+	later(time.Minute)
+	y.backupOf([]int{30, 31, 32, 33, 34})
+	later(30 * time.Hour)
+	r, err := y.drop(y.points(y.store)[0].ID)
+	if ok(y.t, err); r.Marked == 0 {
+		y.t.Fatalf("nothing was marked: %+v", r)
+	}
+}
+
 // What no point names may be what a backup has just stored: it is left alone
 // for as long as a backup may take.
 func TestPruneMarksNothingYoung(t *testing.T) {
@@ -50,16 +63,10 @@ func TestPruneMarksNothingYoung(t *testing.T) {
 func TestPruneWaitsForLateListings(t *testing.T) {
 	t.Parallel()
 	inYard(t, 21, func(t *testing.T, y *yard) {
-		y.backupOf([]int{1, 2, 3, 4, 5, 6})
-		later(time.Minute)
-		y.backupOf([]int{30, 31, 32, 33, 34})
-		later(30 * time.Hour)
-		r, err := y.drop(y.points(y.store)[0].ID)
-		if ok(t, err); r.Marked == 0 {
-			t.Fatalf("nothing was marked: %+v", r)
-		}
+		y.markSome()
 		later(24*time.Hour + 30*time.Minute)
-		if r, err = y.drop(); err != nil || r.Deleted > 0 || r.Waiting == 0 {
+		r, err := y.drop()
+		if err != nil || r.Deleted > 0 || r.Waiting == 0 {
 			t.Errorf("half an hour after the grace: %+v, %v", r, err)
 		}
 		later(time.Hour)
@@ -75,14 +82,7 @@ func TestPruneWaitsForLateListings(t *testing.T) {
 func TestPruneKeepsWhatWasPutAgainSinceTheMark(t *testing.T) {
 	t.Parallel()
 	inYard(t, 23, func(t *testing.T, y *yard) {
-		y.backupOf([]int{1, 2, 3, 4, 5, 6})
-		later(time.Minute)
-		y.backupOf([]int{30, 31, 32, 33, 34})
-		later(30 * time.Hour)
-		r, err := y.drop(y.points(y.store)[0].ID)
-		if ok(t, err); r.Marked == 0 {
-			t.Fatalf("nothing was marked: %+v", r)
-		}
+		y.markSome()
 		later(time.Hour)
 		for _, key := range slices.Collect(keysOf(t, y.store)) {
 			if strings.HasPrefix(key, "packs/") {
@@ -93,7 +93,7 @@ func TestPruneKeepsWhatWasPutAgainSinceTheMark(t *testing.T) {
 			}
 		}
 		later(25 * time.Hour)
-		if r, err = y.drop(); err != nil || r.Deleted > 0 {
+		if r, err := y.drop(); err != nil || r.Deleted > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})

@@ -25,19 +25,19 @@ const (
 )
 
 // openCopy opens the homeserver's archive in another store.
-func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Store, how opening) (*archive.Archive, *place, error) {
+func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Store, how opening) (*archive.Archive, error) {
 	p, err := a.open(ctx, c, how == create)
 	switch {
 	case how == look && errors.Is(err, storage.ErrNoStore):
-		return nil, nil, nil
+		return nil, nil
 	case how == clone && errors.Is(err, storage.ErrNoStore):
-		return nil, nil, fmt.Errorf("%s: %w: mount the disk it is on, or make the folder or bucket", shown(c.URL), storage.ErrNoStore)
+		return nil, fmt.Errorf("%s: %w: mount the disk it is on, or make the folder or bucket", shown(c.URL), storage.ErrNoStore)
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	}
 	keys, err := a.identities(p.name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var to *archive.Archive
 	if how == clone || how == create {
@@ -47,13 +47,13 @@ func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Stor
 	}
 	switch {
 	case errors.Is(err, archive.ErrNoArchive) && how == look:
-		return nil, p, nil
+		return nil, nil
 	case errors.Is(err, archive.ErrNoArchive):
-		return nil, nil, fmt.Errorf("no archive of %s in %s: mount the disk it is on, or run init again, which makes those that are missing", p.name, shown(c.URL))
+		return nil, fmt.Errorf("no archive of %s in %s: mount the disk it is on, or run init again, which makes those that are missing", p.name, shown(c.URL))
 	case err != nil:
-		return nil, nil, fmt.Errorf("archive of %s in %s: %w", p.name, shown(c.URL), err)
+		return nil, fmt.Errorf("archive of %s in %s: %w", p.name, shown(c.URL), err)
 	}
-	return to, p, nil
+	return to, nil
 }
 
 // copyTo copies to one of the configured stores after a backup. It implements
@@ -74,8 +74,7 @@ func (c copyTo) Copy(ctx context.Context, point string, report func(jobs.Progres
 	r, err := copies.Copy(ctx, copies.Options{
 		From: c.a.Archive, FromName: c.a.Store, ToName: c.name, Retain: c.conf.ObjectLock, Progress: report, Log: c.a.app.opt.Log,
 		To: func(ctx context.Context) (*archive.Archive, error) {
-			to, _, err := c.a.app.openCopy(ctx, c.a.Archive, c.conf, existing)
-			return to, err
+			return c.a.app.openCopy(ctx, c.a.Archive, c.conf, existing)
 		},
 	})
 	done.Packs, done.Bytes = r.Packs, r.Bytes
@@ -173,8 +172,7 @@ func (a *App) Copy(ctx context.Context, q CopyRequest) (*Copying, error) {
 		how = existing
 	}
 	c.options.To = func(ctx context.Context) (*archive.Archive, error) {
-		to, _, err := a.openCopy(ctx, from.Archive, conf, how)
-		return to, err
+		return a.openCopy(ctx, from.Archive, conf, how)
 	}
 	if q.All {
 		return c, nil
@@ -191,7 +189,7 @@ func (a *App) Copy(ctx context.Context, q CopyRequest) (*Copying, error) {
 
 // Preview says what it would do.
 func (c *Copying) Preview(ctx context.Context) (copies.Result, error) {
-	to, _, err := c.From.app.openCopy(ctx, c.From.Archive, c.to, look)
+	to, err := c.From.app.openCopy(ctx, c.From.Archive, c.to, look)
 	if err != nil {
 		return copies.Result{}, err
 	}

@@ -92,7 +92,7 @@ func (a *App) cloneCopies(ctx context.Context, p *place, r *InitResult) error {
 		if err != nil {
 			return err
 		}
-		if _, _, err := a.openCopy(ctx, from, conf, create); err != nil {
+		if _, err := a.openCopy(ctx, from, conf, create); err != nil {
 			return fmt.Errorf("the archive is made in %s, but not in %s: %w; run init again", r.Store, name, err)
 		}
 		r.Copies = append(r.Copies, name)
