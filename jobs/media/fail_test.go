@@ -318,6 +318,26 @@ func TestWhatCanNotBeReadIsNoSuccess(t *testing.T) {
 	refused(t, err, "most of s3://media can't be read", "root")
 }
 
+// What can't be read looks as if it were gone, and its volume not mounted: the
+// reason that is known is said.
+func TestAClassThatCanNotBeReadIsNotCalledUnmounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := mem.New()
+	put(t, s, "local_content/aa/bb/f", "x")
+	put(t, s, "local_thumbnails/aa/bb/cc/32-32-image-png-crop", "x")
+	w.options.Store, w.options.Name, w.options.ReadAll = s, "s3://media", true
+	w.must()
+	w.options.Store = storetest.Faulty(s, func(c storetest.Call) storetest.Fault {
+		if c.Op == storetest.Get && strings.HasPrefix(c.Key, "local_content/") {
+			return storetest.Fault{Err: os.ErrPermission}
+		}
+		return storetest.Fault{}
+	})
+	_, err := w.take()
+	refused(t, err, "1 path can't be read (permission denied): local_content/aa/bb/f: run this as Synapse's user or as root")
+}
+
 // A run that is interrupted anywhere lists nothing, and the next one is whole.
 func TestInterruptedAnywhere(t *testing.T) {
 	t.Parallel()

@@ -74,14 +74,23 @@ func (p *Part) Take(ctx context.Context, w *archive.Writer, previous, m *archive
 		m.Media = nil
 		return t.warnings(), err
 	}
-	if n := t.unread.Number(); n > 0 {
-		advice := ""
-		if t.unreadWhy == unreadable {
-			advice = ": run this as Synapse's user or as root"
-		}
-		return t.warnings(), fmt.Errorf("%w: %s can't be read (%s)%s%s", jobs.ErrIncomplete, jobs.Count(n, "path"), t.unreadWhy, named(t.unread), advice)
+	if text := t.unreadText(); text != "" {
+		return t.warnings(), fmt.Errorf("%w: %s", jobs.ErrIncomplete, text)
 	}
 	return t.warnings(), nil
+}
+
+// unreadText says what can't be read, and what to do; empty if all can.
+func (t *taking) unreadText() string {
+	n := t.unread.Number()
+	if n == 0 {
+		return ""
+	}
+	advice := ""
+	if t.unreadWhy == unreadable {
+		advice = ": run this as Synapse's user or as root"
+	}
+	return fmt.Sprintf("%s can't be read (%s)%s%s", jobs.Count(n, "path"), t.unreadWhy, named(t.unread), advice)
 }
 
 // run walks, reads and lists: one goroutine finds the files and compares them
@@ -222,6 +231,15 @@ func (t *taking) judge(old *archive.Media) error {
 	if n := t.m.Odd.Number(); n > t.m.Files {
 		return fmt.Errorf("most of %s can't be read%s: run this as Synapse's user or as root", t.part.opt.name(), named(t.m.Odd))
 	}
+	err := t.absent(old)
+	if text := t.unreadText(); err != nil && text != "" {
+		return errors.New(text) // which may be all that seems to be absent
+	}
+	return err
+}
+
+// absent says why files that ought to be there seem not to be.
+func (t *taking) absent(old *archive.Media) error {
 	if t.part.opt.AllowEmpty {
 		return nil
 	}
