@@ -109,7 +109,7 @@ func (l *load) phase(ctx context.Context, name string, do func(context.Context) 
 // makes sure that the database is the run's.
 func (l *load) open(ctx context.Context) error {
 	var err error
-	if l.lead, err = l.connect(ctx, "UTF8"); err != nil { // pgx wants it for arguments
+	if l.lead, err = l.session(ctx); err != nil {
 		return err
 	}
 	if err := l.claim(ctx); err != nil {
@@ -151,22 +151,15 @@ func (l *load) application() string {
 	return name
 }
 
-// session opens a session in the dump's encoding: for what comes out of it.
+// session opens a session as pg_restore would have it, without time limits that
+// somebody set for the role or the database. It speaks UTF8, which pgx wants and
+// what is loaded row by row is in: whatever is not comes as a stream.
 func (l *load) session(ctx context.Context) (*pgx.Conn, error) {
-	if l.q.Dump.Encoding == "" {
-		return l.connect(ctx, "UTF8")
-	}
-	return l.connect(ctx, l.q.Dump.Encoding)
-}
-
-// connect opens a session as pg_restore would have it, without time limits that
-// somebody set for the role or the database.
-func (l *load) connect(ctx context.Context, encoding string) (*pgx.Conn, error) {
 	c, err := l.s.cfg.With(l.q.Database).Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	err = execute(ctx, c, `SET client_encoding = `+literal(encoding)+`; SET application_name = `+literal(l.application())+`;
+	err = execute(ctx, c, `SET client_encoding = UTF8; SET application_name = `+literal(l.application())+`;
 		SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = off;
 		SET row_security = off; SET jit = off; SET work_mem = '64MB'; SET check_function_bodies = off; SET xmloption = content; SET standard_conforming_strings = on;
 		SET client_min_messages = warning; SELECT pg_catalog.set_config('search_path', '', false)`)

@@ -107,8 +107,8 @@ func renameRole(a *pgarchive.Archive, role renamed) {
 }
 
 func unquote(name string) string {
-	if strings.HasPrefix(name, `"`) {
-		return strings.ReplaceAll(strings.Trim(name, `"`), `""`, `"`)
+	if len(name) > 1 && name[0] == '"' {
+		return strings.ReplaceAll(name[1:len(name)-1], `""`, `"`)
 	}
 	return name
 }

@@ -112,12 +112,12 @@ func contains(list []synapse.Range, r synapse.Range) bool {
 func TestParseCopy(t *testing.T) {
 	for _, c := range []struct{ stmt, table, columns, whole, part string }{
 		{
-			"COPY public.t (a, b) FROM stdin;\n", "public.t", "a, b",
-			"COPY public.t (a, b) TO STDOUT", "COPY (SELECT a, b FROM ONLY public.t WHERE ctid >= '(8,0)' AND ctid < '(16,0)') TO STDOUT",
+			"COPY public.t (a, b) FROM stdin;\n", `"public"."t"`, "a, b",
+			`COPY "public"."t" (a, b) TO STDOUT`, `COPY (SELECT a, b FROM ONLY "public"."t" WHERE ctid >= '(8,0)' AND ctid < '(16,0)') TO STDOUT`,
 		},
 		{
-			"COPY public.none  FROM stdin;\n", "public.none", "",
-			"COPY public.none TO STDOUT", "COPY (SELECT  FROM ONLY public.none WHERE ctid >= '(8,0)' AND ctid < '(16,0)') TO STDOUT",
+			"COPY public.none  FROM stdin;\n", `"public"."none"`, "",
+			`COPY "public"."none" TO STDOUT`, `COPY (SELECT  FROM ONLY "public"."none" WHERE ctid >= '(8,0)' AND ctid < '(16,0)') TO STDOUT`,
 		},
 		{
 			"COPY \"S (x) \"\" FROM stdin\".\"a b\nc\" (\"col (y)\") FROM stdin;\n", "\"S (x) \"\" FROM stdin\".\"a b\nc\"", "\"col (y)\"",

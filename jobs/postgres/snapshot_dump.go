@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/synapse-maint/synapse-maint/jobs/postgres/pgarchive"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 )
@@ -197,15 +198,28 @@ func streamReason(a *pgarchive.Archive, d synapse.Database) string {
 			return fmt.Sprintf("pg_dump has data of a kind that this program doesn't know: %s", e.Desc)
 		case e.HadDumper && e.Copy == "":
 			return fmt.Sprintf("pg_dump has no COPY statement for %s.%s", e.Namespace, e.Tag)
+		case e.HadDumper && throughRoot(e):
+			return fmt.Sprintf("the rows of partition %s.%s are loaded through its partitioned table, which puts each where it belongs", e.Namespace, e.Tag)
 		}
 	}
 	return ""
 }
 
+// throughRoot says whether the rows of a partition are loaded into another
+// table, the root of its partitions: pg_dump wants that of partitions by the
+// hash of an enum, whose values have other hashes in every database. Rows may
+// come into another partition than they were in, so nothing that is done
+// partition by partition holds: not the counts, and not an index as soon as
+// one is complete.
+func throughRoot(e *pgarchive.Entry) bool {
+	c, err := parseCopy(e.Copy)
+	return err == nil && c.table != pgx.Identifier{e.Namespace, e.Tag}.Sanitize()
+}
+
 // copyFrom is a COPY … FROM stdin statement of pg_dump, taken apart. Both parts
 // are SQL.
 type copyFrom struct {
-	table   string
+	table   string // as [pgx.Identifier] quotes it
 	columns string // "a, b", empty: the table has none that are stored and not generated
 }
 
@@ -217,16 +231,21 @@ func parseCopy(stmt string) (c copyFrom, err error) {
 		return c, fmt.Errorf("pg_dump has a COPY statement of an unknown form: %q", stmt)
 	}
 	quoted, end := false, len(body)
+	var name pgx.Identifier
+	from := 0
 	for i := range len(body) {
 		if body[i] == '"' {
 			quoted = !quoted
+		}
+		if body[i] == '.' && !quoted {
+			name, from = append(name, unquote(body[from:i])), i+1
 		}
 		if body[i] == ' ' && !quoted {
 			end = i
 			break
 		}
 	}
-	c.table = body[:end]
+	c.table = append(name, unquote(body[from:end])).Sanitize()
 	columns := strings.TrimSpace(body[end:])
 	if columns == "" {
 		return c, nil
