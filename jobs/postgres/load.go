@@ -21,11 +21,12 @@ type load struct {
 	db   row
 	done bool // an earlier attempt completed it
 
-	state     *state
-	schema    string // of Synapse's tables; empty where it is not Synapse's
-	version   int
-	analyzing atomic.Int64 // nanoseconds of all sessions
-	rep       synapse.LoadReport
+	state      *state
+	schema     string // of Synapse's tables; empty where it is not Synapse's
+	version    int
+	analyzing  atomic.Int64 // nanoseconds of all sessions
+	statistics statistics
+	rep        synapse.LoadReport
 }
 
 // Load fills a database with what a recovery point holds, and checks it. The

@@ -56,28 +56,6 @@ func (l *load) quiet(ctx context.Context, c *pgx.Conn) error {
 	return execute(ctx, c, sql)
 }
 
-// analyzeRest analyses what had no rows or statistics objects when its table
-// was analysed: materialized views, partitioned tables, extended statistics.
-func (l *load) analyzeRest(ctx context.Context) error {
-	rows, err := l.lead.Query(ctx, `SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
-		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '`+bookkeeping+`')
-		AND (c.relkind IN ('m', 'p') OR EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid)) ORDER BY c.oid`)
-	if err != nil {
-		return err
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := execute(ctx, l.lead, "ANALYZE "+name); err != nil {
-			return fmt.Errorf("analyze %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
 // settle returns the statements that give a database the settings, connection
 // limit and privileges that d has. Repeatable.
 func settle(name string, d synapse.Database) []string {

@@ -32,7 +32,7 @@ func (l *load) runStream(ctx context.Context) error {
 		return err
 	}
 	if !l.done {
-		if err := l.phase(ctx, "analyze", func(ctx context.Context) error { return execute(ctx, l.lead, "ANALYZE") }); err != nil {
+		if err := l.phase(ctx, "analyze", func(ctx context.Context) error { return l.analyzeAll(ctx, "c.relkind = 'r'") }); err != nil {
 			return err
 		}
 		if err := l.phase(ctx, "finish", l.finish); err != nil {

@@ -139,11 +139,7 @@ func (w *worker) do(ctx context.Context, p piece) error {
 	}
 	start := time.Now()
 	defer func() { w.l.analyzing.Add(int64(time.Since(start))) }()
-	name := quote(p.table.Schema) + "." + quote(p.table.Name)
-	if err := execute(ctx, w.conn, "ANALYZE "+name); err != nil {
-		return fmt.Errorf("analyze %s: %w", name, err)
-	}
-	return nil
+	return w.l.analyze(ctx, w.conn, quote(p.table.Schema)+"."+quote(p.table.Name))
 }
 
 // build makes an index or constraint, and notes it, in one transaction.
