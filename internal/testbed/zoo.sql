@@ -173,12 +173,14 @@ INSERT INTO zoo.secured VALUES ('zoo_keeper', 'a'), ('postgres', 'b');
 ALTER TABLE zoo.secured ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_rows ON zoo.secured FOR SELECT TO zoo_keeper USING (owner = current_user);
 CREATE POLICY no_lies ON zoo.secured AS RESTRICTIVE FOR INSERT WITH CHECK (owner = current_user);
+CREATE POLICY what_follows_to ON zoo.secured TO zoo_keeper, CURRENT_USER USING (secret IN (SELECT name FROM zoo.everything) OR extract(year FROM now()) > 20 OR secret <> 'sent TO bob');
 CREATE FUNCTION zoo.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN NULL; END $$;
 CREATE EVENT TRIGGER {{EVENT_TRIGGER}} ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION zoo.on_ddl();
 
 -- Foreign data
 CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'example.invalid', dbname 'x');
 CREATE USER MAPPING FOR zoo_keeper SERVER elsewhere OPTIONS (user 'u', password 'p');
+CREATE USER MAPPING FOR PUBLIC SERVER elsewhere OPTIONS (user 'FOR bob');
 CREATE FOREIGN TABLE zoo.far_away (id int OPTIONS (column_name 'ident'), body text) SERVER elsewhere OPTIONS (table_name 't');
 CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
 CREATE FOREIGN TABLE zoo.a_file (line text) SERVER files OPTIONS (filename '/nonexistent/file', format 'text');

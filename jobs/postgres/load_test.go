@@ -132,6 +132,31 @@ func TestLoadBringsBackWhatPgDumpWrote(t *testing.T) {
 	sound(t, again)
 }
 
+func TestWhatPgDumpCanDumpComesBackWithOurLoad(t *testing.T) {
+	t.Parallel()
+	for _, v := range versions {
+		t.Run(fmt.Sprint(v), func(t *testing.T) {
+			t.Parallel()
+			p := testbed.PostgresVersion(t, v)
+			s := NewServer(config(t, p.URL("postgres")), Options{BinDir: p.BinDir()})
+			pgDump := filepath.Join(p.BinDir(), "pg_dump")
+			zoo := config(t, testbed.Zoo(t, p))
+			src := dumpOf(t, zoo, pgDump)
+			into := zoo.Database() + "_back"
+			in, err := s.Inspect(t.Context(), synapse.Request{Run: "run-1", Mode: synapse.ModeBeside, Target: into, Dump: src.dump, TOC: src.toc})
+			must(t, err)
+			if len(in.Problems) > 0 {
+				t.Fatalf("the plan refuses: %q", in.Problems)
+			}
+			created(t, p, s, "run-1", into, src.dump)
+			rep, err := s.Load(t.Context(), src.request(t, "run-1", into, 4<<10))
+			must(t, err)
+			sound(t, rep)
+			same(t, "the zoo", textOf(t, s.cfg.With(into), pgDump), textOf(t, zoo, pgDump))
+		})
+	}
+}
+
 // Incident: restoring over a live database doubled rows in tables without a
 // unique index and set sequences back.
 func TestLoadRefusesADatabaseThatIsNotEmpty(t *testing.T) {

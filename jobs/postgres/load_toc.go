@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -71,39 +70,6 @@ func newOutline(toc []byte, only, empty []string, role renamed) (*outline, error
 	}
 	o.sort(func(id int) bool { return want(id) && !out[id] })
 	return o, nil
-}
-
-// grantee finds whom the SQL of privileges, policies and user mappings names.
-// pg_dump quotes names where it must.
-var grantee = regexp.MustCompile(`\b(TO|FROM|FOR ROLE|FOR USER|FOR|SESSION AUTHORIZATION) ("(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*)`)
-
-// namesRoles says whether an entry's SQL names roles besides its owner.
-func namesRoles(e *pgarchive.Entry) bool {
-	switch e.Desc {
-	case "ACL", "DEFAULT ACL", "USER MAPPING", "POLICY":
-		return true
-	}
-	return false
-}
-
-// renameRole gives to one role what the dump gives to another.
-func renameRole(a *pgarchive.Archive, role renamed) {
-	for i := range a.Entries {
-		e := &a.Entries[i]
-		if e.Owner == role.from {
-			e.Owner = role.to
-		}
-		if !namesRoles(e) {
-			continue
-		}
-		e.Defn = grantee.ReplaceAllStringFunc(e.Defn, func(m string) string {
-			parts := grantee.FindStringSubmatch(m)
-			if unquote(parts[2]) != role.from {
-				return m
-			}
-			return strings.TrimSuffix(m, parts[2]) + quote(role.to)
-		})
-	}
 }
 
 func unquote(name string) string {

@@ -119,13 +119,8 @@ func (i *inspector) owners(need map[string]bool) map[string]bool {
 		if e.Owner != "" {
 			need[e.Owner], owners[e.Owner] = true, true
 		}
-		if !namesRoles(e) {
-			continue
-		}
-		for _, m := range grantee.FindAllStringSubmatch(e.Defn, -1) {
-			if r := unquote(m[2]); r != "PUBLIC" && r != "CURRENT_USER" && r != "SESSION_USER" {
-				need[r] = true
-			}
+		for _, s := range roleNames(e) {
+			need[unquote(e.Defn[s.from:s.to])] = true
 		}
 	}
 	return owners
