@@ -177,6 +177,22 @@ func TestFolderThatDisappearsMidWalk(t *testing.T) {
 	}
 }
 
+// A part that fails does not take the whole point along: the archive's writer
+// serves the others still, though blobs were on their way to it.
+func TestALinkedClassSparesTheWriter(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		w := newWorld(t)
+		for i := range 24 {
+			w.write(fmt.Sprintf("local_content/aa/bb/f%02d", i), noise(1<<20, i))
+		}
+		ok(t, os.Symlink(t.TempDir(), filepath.Join(w.dir, "local_thumbnails")))
+		_, err := w.take()
+		refused(t, err, "is a link")
+		ok(t, w.spoiled)
+	}
+}
+
 // source tests: a file that grows each time it is read.
 func TestFileThatChangesWhileItIsRead(t *testing.T) {
 	t.Parallel()

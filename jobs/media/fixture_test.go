@@ -49,6 +49,7 @@ type world struct {
 	taken   time.Time // of the next point
 	stats   archive.Stats
 	warned  []string
+	spoiled error // what the last attempt did to the writer
 
 	identity string // of the owner
 }
@@ -115,7 +116,7 @@ func (w *world) takeContext(ctx context.Context, rows ...synapse.MediaRow) (*arc
 	defer aw.Abort()
 	m := &archive.Manifest{Homeserver: server, Started: w.taken, Taken: w.taken}
 	w.warned, err = p.Take(ctx, aw, w.last, m, func(jobs.Progress) {})
-	if err != nil {
+	if w.spoiled = aw.Err(); err != nil {
 		return m, err
 	}
 	if w.stats, err = aw.Close(ctx); err != nil {

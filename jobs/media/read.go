@@ -58,10 +58,10 @@ func (r *reader) read(ctx context.Context, it *item) error {
 	}
 }
 
-// its says whether an error is one file's own matter: its rights, or bad
-// sectors under it.
+// its says whether an error is one file's own matter: its rights, bad sectors
+// under it, or a path that is longer than the system takes in one call.
 func its(err error) bool {
-	for _, known := range []error{fs.ErrPermission, syscall.EIO, storage.ErrDamaged, storage.ErrChanged} {
+	for _, known := range []error{fs.ErrPermission, syscall.EIO, syscall.ENAMETOOLONG, storage.ErrDamaged, storage.ErrChanged} {
 		if errors.Is(err, known) {
 			return true
 		}

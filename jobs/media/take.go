@@ -95,28 +95,32 @@ func (t *taking) unreadText() string {
 
 // run walks, reads and lists: one goroutine finds the files and compares them
 // with the point before, some read the new ones, and one lists all of them in
-// the order in which they were found.
+// the order in which they were found. When one of them fails the others end, but
+// what is on its way into the archive is not cut off: the writer would be of no
+// use to the parts that are there and to come.
 func (t *taking) run(ctx context.Context, old *archive.Media) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, walk := errgroup.WithContext(ctx)
 	order := make(chan *item, window)
 	work := make(chan *item, window)
 	g.Go(func() error {
 		defer close(order)
 		defer close(work)
-		return t.find(ctx, old, order, work)
+		return t.find(walk, old, order, work)
 	})
 	for range t.part.opt.Jobs {
-		g.Go(func() error { return t.readAll(ctx, work) })
+		g.Go(func() error { return t.readAll(ctx, walk.Done(), work) })
 	}
-	g.Go(func() error { return t.list(ctx, order) })
+	g.Go(func() error { return t.list(ctx, walk.Done(), order) })
 	return g.Wait()
 }
 
-func (t *taking) readAll(ctx context.Context, work <-chan *item) error {
+func (t *taking) readAll(ctx context.Context, ended <-chan struct{}, work <-chan *item) error {
 	r := reader{taking: t}
 	for it := range work {
-		if ctx.Err() != nil {
+		select {
+		case <-ended:
 			return context.Cause(ctx)
+		default:
 		}
 		if err := r.read(ctx, it); err != nil {
 			return err
@@ -174,13 +178,13 @@ func (t *taking) unchanged(it *item, b *archive.Entry) bool {
 }
 
 // list adds the entries to the listing, in order.
-func (t *taking) list(ctx context.Context, order <-chan *item) error {
+func (t *taking) list(ctx context.Context, ended <-chan struct{}, order <-chan *item) error {
 	l := t.w.Listing()
 	for it := range order {
 		if it.done != nil {
 			select {
 			case <-it.done:
-			case <-ctx.Done():
+			case <-ended:
 				return context.Cause(ctx)
 			}
 		}
@@ -188,8 +192,10 @@ func (t *taking) list(ctx context.Context, order <-chan *item) error {
 			return err
 		}
 	}
-	if ctx.Err() != nil {
+	select {
+	case <-ended:
 		return context.Cause(ctx)
+	default:
 	}
 	var err error
 	t.m.Listing, err = l.Close(ctx)
