@@ -58,18 +58,12 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 		return nil, err
 	}
 	defer p.close()
-	ownerless := false
-	if fresh {
-		if ownerless, err = f.adopt(ctx, p); err != nil {
-			return nil, err
-		}
-	}
 	g := &filling{Filler: f, place: p, progress: newProgress(report), note: Filled{Dir: f.opt.Dir}, due: make(chan struct{}, 1)}
 	if f.tally != nil {
 		g.progress.total = f.tally.bytes
 	}
-	if ownerless && p.root {
-		g.note.Warnings = append(g.note.Warnings, fmt.Sprintf("the point does not know whose the media were, which came from a bucket, and they belong to root: chown -R %s to Synapse's user", f.opt.Dir))
+	if err := g.adopt(ctx, fresh); err != nil {
+		return nil, err
 	}
 	end := g.syncOften()
 	if err = g.write(ctx); err == nil {
@@ -88,21 +82,40 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 	return g.note, g.verdict()
 }
 
-// adopt gives a folder that is nobody's to whom what is restored belongs, if
-// that is known.
-func (f *Filler) adopt(ctx context.Context, p *place) (ownerless bool, err error) {
-	for e, err := range f.entries(ctx) {
+// adopt gives a folder that is nobody's to whom what is restored belongs, and
+// warns where Synapse could make no folder in it.
+func (g *filling) adopt(ctx context.Context, fresh bool) error {
+	first, err := g.first(ctx)
+	if err != nil || first == nil {
+		return err
+	}
+	dir := g.opt.Dir
+	switch {
+	case fresh && first.UID >= 0:
+		return g.place.adopt(first)
+	case fresh && g.place.root: // from a bucket
+		g.warn("the point does not know whose the media were, which came from a bucket, and they belong to root: chown -R %s to Synapse's user", dir)
+	case first.UID >= 0 && g.place.root && !g.place.letsIn(first):
+		g.warn("%s belongs to user %d, and what is restored in it to user %d, who can make no folder there: chown %d:%d %s", dir, g.place.id.Uid, first.UID, first.UID, first.GID, dir)
+	}
+	return nil
+}
+
+// first is the first entry that can be read; nil if there is none.
+func (g *filling) first(ctx context.Context) (*archive.Entry, error) {
+	for e, err := range g.entries(ctx) {
 		switch {
-		case errors.Is(err, errNotThere), errors.Is(err, archive.ErrCorrupt):
-		case err != nil:
-			return false, err
-		case e.UID < 0: // from a bucket
-			return true, nil
-		default:
-			return false, p.adopt(&e)
+		case err == nil:
+			return &e, nil
+		case !errors.Is(err, errNotThere) && !errors.Is(err, archive.ErrCorrupt):
+			return nil, err
 		}
 	}
-	return false, nil
+	return nil, nil
+}
+
+func (g *filling) warn(format string, args ...any) {
+	g.note.Warnings = append(g.note.Warnings, fmt.Sprintf(format, args...))
 }
 
 // write makes what is missing. Folders, links and the like are made as they
@@ -231,11 +244,7 @@ func (g *filling) one(d *difference, batch *gathered) error {
 		batch.add(*d.want)
 		return nil
 	case d.want.Kind == archive.KindFolder:
-		fd, err := g.place.in(d.path)
-		if err == nil {
-			err = unix.Close(fd)
-		}
-		return g.skip(d.want, err)
+		return g.skip(d.want, g.place.make(d.path))
 	}
 	return g.skip(d.want, g.place.special(d.want))
 }
@@ -316,8 +325,7 @@ func (g *filling) check(ctx context.Context) error {
 	}
 	g.note.Wrong = max(0, absent-g.note.Skipped)
 	if n := g.place.unowned.Load(); n > 0 {
-		g.note.Warnings = append(g.note.Warnings, fmt.Sprintf("%s could not be given to the owner the point has: run the restore as root, or chown -R %s to Synapse's user",
-			jobs.Count(n, "file or folder"), g.opt.Dir))
+		g.warn("%s could not be given to the owner the point has: run the restore as root, or chown -R %s to Synapse's user", jobs.Count(n, "file or folder"), g.opt.Dir)
 	}
 	return err
 }
@@ -326,7 +334,7 @@ func (g *filling) check(ctx context.Context) error {
 // are damaged nobody knows what that is.
 func (g *filling) deleteExtra(ctx context.Context) error {
 	if g.tally.damaged != nil {
-		g.note.Warnings = append(g.note.Warnings, "nothing was deleted: the point's list of media is damaged, so that nobody knows what is extra")
+		g.warn("nothing was deleted: the point's list of media is damaged, so that nobody knows what is extra")
 		return nil
 	}
 	var folders []string

@@ -29,7 +29,9 @@ type FillOptions struct {
 	// DeleteExtra deletes what the folder has and the point has not: of the
 	// classes that are restored, never beside Synapse's own folders.
 	DeleteExtra bool
-	Jobs        int // files written at once; 0: as many as CPUs, at least 2
+	// Jobs is how many files are written at once; 0: twice as many as CPUs, at
+	// least 4. While some wait for the store the others keep the CPUs at work.
+	Jobs int
 }
 
 // Filler restores a point's media. It implements restore.Filler. It writes what
@@ -44,7 +46,7 @@ type Filler struct {
 // NewFiller returns the filler of one restore.
 func NewFiller(o FillOptions) *Filler {
 	if o.Jobs <= 0 {
-		o.Jobs = max(2, runtime.NumCPU())
+		o.Jobs = max(4, 2*runtime.NumCPU())
 	}
 	return &Filler{opt: o, scope: newScope(o.Media, o.Paths)}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -30,7 +31,8 @@ type place struct {
 const folderMode = 0o750
 
 // openPlace opens the folder, and makes it unless it is there. fresh says that
-// it is as it was made, by this run or one that was killed: nobody's yet.
+// it is nobody's yet: as this run made it or one that was killed, or, as a new
+// volume is, empty and root's, where Synapse could make no folder.
 func openPlace(dir, run string) (p *place, fresh bool, err error) {
 	if err := makePlace(dir); err != nil {
 		return nil, false, err
@@ -40,11 +42,12 @@ func openPlace(dir, run string) (p *place, fresh bool, err error) {
 		return nil, false, err
 	}
 	p = &place{tree: t, run: run, root: os.Geteuid() == 0}
-	if int(t.id.Uid) != os.Geteuid() || t.id.Mode&0o7777 != folderMode {
+	if int(t.id.Uid) != os.Geteuid() || !p.root && t.id.Mode&0o7777 != folderMode {
 		return p, false, nil
 	}
 	names, err := os.ReadDir(dir)
-	return p, len(names) == 0, err
+	empty := !slices.ContainsFunc(names, func(d os.DirEntry) bool { return d.Name() != "lost+found" })
+	return p, empty, err
 }
 
 // makePlace makes the folder unless it is there, and what it lies in, where
@@ -83,6 +86,12 @@ func (p *place) adopt(e *archive.Entry) error {
 	return unix.Fstat(p.fd, &p.id) // folders that have no entry get its owner
 }
 
+// letsIn says whether the owner of an entry may make files in the folder.
+func (p *place) letsIn(e *archive.Entry) bool {
+	mode := p.id.Mode
+	return int(p.id.Uid) == e.UID || e.UID == 0 || int(p.id.Gid) == e.GID && mode&0o020 != 0 || mode&0o002 != 0
+}
+
 // split cuts a path into folder and name.
 func split(p string) (folder, name string) {
 	folder, name = path.Split(p)
@@ -91,7 +100,19 @@ func split(p string) (folder, name string) {
 
 // in opens a folder, and makes it if it is not there or something else is in
 // its place: a link there leads nobody out.
-func (p *place) in(folder string) (int, error) {
+func (p *place) in(folder string) (int, error) { return p.enter(folder, false) }
+
+// make makes a folder that an entry describes, unless it is there. Its mode is
+// set in the end.
+func (p *place) make(folder string) error {
+	fd, err := p.enter(folder, true)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+func (p *place) enter(folder string, described bool) (int, error) {
 	fd, err := p.at(folder, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == nil || folder == "" || !replaceable(err) {
 		return fd, err
@@ -105,8 +126,10 @@ func (p *place) in(folder string) (int, error) {
 	if err := makeFolder(dir, name); err != nil {
 		return -1, err
 	}
-	if err := unix.Fchmodat(dir, name, folderMode, 0); err != nil { // whatever the umask
-		return -1, err
+	if !described {
+		if err := unix.Fchmodat(dir, name, folderMode, 0); err != nil { // whatever the umask
+			return -1, err
+		}
 	}
 	p.own(dir, name, &archive.Entry{UID: -1, GID: -1})
 	return openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)

@@ -92,6 +92,22 @@ func TestAFolderThatIsMadeIsSynapses(t *testing.T) {
 		t.Errorf("what it lies in: %v, %v", info.Mode(), err)
 	}
 
+	// A new volume is root's, empty but for what ext4 puts there.
+	if os.Geteuid() == 0 {
+		volume := t.TempDir()
+		ok(t, os.Mkdir(filepath.Join(volume, "lost+found"), 0o700))
+		ok(t, os.Chmod(volume, 0o755))
+		_, err = w.fill(volume)
+		ok(t, err)
+		same(volume, 0o751)
+
+		ok(t, os.Chown(volume, 0, 0)) // somebody gave it back
+		note, err := w.fill(volume)
+		if ok(t, err); len(note.Warnings) != 1 || !strings.Contains(note.Warnings[0], "chown 991:992 "+volume) {
+			t.Errorf("warnings %q", note.Warnings)
+		}
+	}
+
 	// One that was there stays as it is.
 	ok(t, os.Chmod(made, 0o700))
 	ok(t, os.RemoveAll(filepath.Join(made, "local_content")))
