@@ -31,7 +31,11 @@ func (l *load) finish(ctx context.Context) error {
 	// One transaction: it is complete, or it can be gone on with.
 	complete := l.db.Mark
 	complete.done = true
-	last := "DROP SCHEMA IF EXISTS " + bookkeeping + " CASCADE; " + complete.statement(l.q.Database)
+	off, on, err := l.always(ctx)
+	if err != nil {
+		return err
+	}
+	last := off + "DROP SCHEMA IF EXISTS " + bookkeeping + " CASCADE; " + on + complete.statement(l.q.Database)
 	if err := execute(ctx, l.lead, last); err != nil {
 		return fmt.Errorf("declare it complete: %w", err)
 	}
@@ -54,6 +58,23 @@ func (l *load) quiet(ctx context.Context, c *pgx.Conn) error {
 		sql = "SET event_triggers = off"
 	}
 	return execute(ctx, c, sql)
+}
+
+// always returns the statements that turn off, and on again, the event triggers
+// that fire for replicas, too, and so in spite of [load.quiet].
+func (l *load) always(ctx context.Context) (off, on string, err error) {
+	if l.version >= 170000 {
+		return "", "", nil
+	}
+	triggers, err := names(ctx, l.lead, "SELECT evtname::text FROM pg_catalog.pg_event_trigger WHERE evtenabled = 'A' ORDER BY 1")
+	if err != nil {
+		return "", "", fmt.Errorf("look for event triggers: %w", err)
+	}
+	for _, t := range triggers {
+		off += "ALTER EVENT TRIGGER " + quote(t) + " DISABLE; "
+		on += "ALTER EVENT TRIGGER " + quote(t) + " ENABLE ALWAYS; "
+	}
+	return off, on, nil
 }
 
 // settle returns the statements that give a database the settings, connection

@@ -73,8 +73,9 @@ func (s *Server) admin(ctx context.Context, not ...string) (*pgx.Conn, error) {
 	return nil, fmt.Errorf("connect to a database to administer the server from: %w", first)
 }
 
-// Create makes an empty database from template0, with the encoding and locale
-// of the dump, for a run. One that the same run made before is fine; so is one
+// Create makes an empty database from template0, with the encoding, locale and
+// comment of the dump, and in its tablespace if there is one of that name that
+// the role may use, for a run. One that the same run made before is fine; so is one
 // that is empty: what is set on it, and its owner, stay as they are. Any other
 // of that name is an error.
 func (s *Server) Create(ctx context.Context, run, name string, like synapse.Database, owner string) (oid uint32, err error) {
@@ -95,12 +96,18 @@ func (s *Server) Create(ctx context.Context, run, name string, like synapse.Data
 		return 0, err
 	}
 	if !exists {
+		if ok, err := usableTablespace(ctx, c, like.Tablespace); err != nil || !ok {
+			if err != nil {
+				return 0, err
+			}
+			like.Tablespace = ""
+		}
 		if err := execute(ctx, c, createStatement(fresh, like, serverVersion(c))); err != nil {
 			return 0, fmt.Errorf("create database %s: %w", name, err)
 		}
 	}
 	// One transaction: what bears the name bears the mark, too.
-	claim := mark{run: run}.statement(fresh) + "; " + rename(fresh, name)
+	claim := mark{theirs: like.Comment, run: run}.statement(fresh) + "; " + rename(fresh, name)
 	if owner != "" {
 		claim += "; ALTER DATABASE " + quote(name) + " OWNER TO " + quote(owner)
 	}
@@ -144,7 +151,20 @@ func createStatement(name string, like synapse.Database, version int) string {
 	case version >= 150000:
 		b.WriteString(" LOCALE_PROVIDER libc")
 	}
+	if like.Tablespace != "" {
+		b.WriteString(" TABLESPACE " + quote(like.Tablespace))
+	}
 	return b.String()
+}
+
+// usableTablespace says whether the server has a tablespace and the role may
+// make databases in it.
+func usableTablespace(ctx context.Context, c *pgx.Conn, name string) (ok bool, err error) {
+	const q = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $1 AND pg_catalog.has_tablespace_privilege(oid, 'CREATE'))"
+	if err := c.QueryRow(ctx, q, name).Scan(&ok); err != nil {
+		return false, fmt.Errorf("look up tablespace %s: %w", name, err)
+	}
+	return ok, nil
 }
 
 // Drop drops a database, if the name still is that of the OID and it is one

@@ -126,6 +126,20 @@ func (i *inspector) owners(need map[string]bool) map[string]bool {
 	return owners
 }
 
+// ownTablespace asks for that of the database as a whole. It may lie on a disk
+// of its own, and the server's may be too small.
+func (i *inspector) ownTablespace(ctx context.Context) error {
+	name := i.q.Dump.Tablespace
+	if name == "" || i.in.TargetExists {
+		return nil
+	}
+	var err error
+	if i.ownSpace, err = usableTablespace(ctx, i.c, name); err == nil && !i.ownSpace {
+		i.warn("the database was in tablespace %s, which the server lacks or role %s may not use: it will be in the server's default one", name, i.in.User)
+	}
+	return err
+}
+
 // extensions asks for those that the server has not, or that the role may not
 // create, and for tablespaces.
 func (i *inspector) extensions(ctx context.Context) error {

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// space compares the room on the disk of the server's data with what the
-// database needs, where this machine is the server's and may look.
+// space compares the room on the disk that the database will lie on with what it
+// needs, where this machine is the server's and may look.
 func (i *inspector) space(ctx context.Context) error {
 	i.in.NeedBytes = i.q.NeedBytes
 	if i.in.NeedBytes == 0 {
@@ -24,6 +24,11 @@ func (i *inspector) space(ctx context.Context) error {
 	// server's own lock file must be there too.
 	if !isFile(*dir + "/postmaster.pid") {
 		return nil
+	}
+	if i.ownSpace {
+		if err := i.c.QueryRow(ctx, "SELECT pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace WHERE spcname = $1", i.q.Dump.Tablespace).Scan(dir); err != nil {
+			return err
+		}
 	}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(*dir, &fs); err != nil {

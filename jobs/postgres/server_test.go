@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,64 @@ func TestCreateMakesWhatTheDumpWas(t *testing.T) {
 	must(t, connected(t, s.cfg).QueryRow(t.Context(), "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE oid = $1", oid).Scan(&encoding))
 	if encoding != "LATIN1" {
 		t.Errorf("encoding %s", encoding)
+	}
+}
+
+// A database on a disk of its own must not come back on the server's.
+func TestARestoredDatabaseHasItsTablespaceAndComment(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	c := connected(t, s.cfg)
+	must(t, execute(t.Context(), c, "SET allow_in_place_tablespaces = on"))
+	_, err := c.Exec(t.Context(), `CREATE TABLESPACE "große Platte" LOCATION ''`)
+	must(t, err)
+	_, err = c.Exec(t.Context(), `CREATE DATABASE spacious TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TABLESPACE "große Platte"`)
+	must(t, err)
+	t.Cleanup(func() {
+		for _, sql := range []string{"DROP DATABASE IF EXISTS spacious", "DROP DATABASE IF EXISTS spacious_back", `DROP TABLESPACE "große Platte"`} {
+			_ = p.Exec(context.Background(), "postgres", sql)
+		}
+	})
+	must(t, execute(t.Context(), c, mark{theirs: "it's\nours", run: "run-0", done: true}.statement("spacious")))
+	d := snap(t, p, p.URL("spacious")).Database()
+	if d.Tablespace != "große Platte" || d.Comment != "it's\nours" {
+		t.Fatalf("tablespace %q, comment %q", d.Tablespace, d.Comment)
+	}
+	created(t, p, s, "run-1", "spacious_back", d)
+	var space, comment string
+	must(t, c.QueryRow(t.Context(), `SELECT spcname::text, shobj_description(d.oid, 'pg_database') FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = 'spacious_back'`).Scan(&space, &comment))
+	if m := parseMark(comment); space != d.Tablespace || m.theirs != d.Comment || !m.of("run-1") {
+		t.Errorf("tablespace %q, comment %q", space, comment)
+	}
+
+	d.Tablespace = "elsewhere"
+	in, err := s.Inspect(t.Context(), synapse.Request{Run: "run-2", Mode: synapse.ModeBeside, Target: "spacious_not", Dump: d})
+	must(t, err)
+	if len(in.Problems) > 0 || len(in.Warnings) != 1 || !strings.Contains(in.Warnings[0], "was in tablespace elsewhere, which the server lacks") {
+		t.Errorf("problems %q, warnings %q", in.Problems, in.Warnings)
+	}
+	created(t, p, s, "run-2", "spacious_not", d) // in the default one
+}
+
+// An event trigger that forbids drops, and fires whatever a session
+// says, kept a restore from its last step.
+func TestEventTriggersThatAlwaysFireDoNotEndALoad(t *testing.T) {
+	t.Parallel()
+	for _, v := range versions {
+		p := testbed.PostgresVersion(t, v)
+		s := NewServer(config(t, p.URL("postgres")), Options{BinDir: p.BinDir()})
+		c := config(t, p.Database(t))
+		must(t, execute(t.Context(), connected(t, c), `CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1);
+			CREATE FUNCTION no_drop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no drops in production'; END $$;
+			CREATE EVENT TRIGGER nodrop ON sql_drop EXECUTE FUNCTION no_drop(); ALTER EVENT TRIGGER nodrop ENABLE ALWAYS`))
+		pgDump := filepath.Join(p.BinDir(), "pg_dump")
+		src := dumpOf(t, c, pgDump)
+		into := c.Database() + "_always"
+		created(t, p, s, "run-1", into, src.dump)
+		rep, err := s.Load(t.Context(), src.request(t, "run-1", into, 1<<20))
+		must(t, err)
+		sound(t, rep)
+		same(t, "the database", textOf(t, s.cfg.With(into), pgDump), textOf(t, c, pgDump))
 	}
 }
 

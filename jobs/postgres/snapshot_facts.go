@@ -32,9 +32,10 @@ func (l *lead) facts(ctx context.Context, d *synapse.Database, otk *relation) er
 	var text string
 	err := l.conn.QueryRow(ctx, `SELECT pg_catalog.to_jsonb(d)::text, pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding),
 		pg_catalog.pg_database_size(d.oid), pg_catalog.current_setting('server_version_num')::int,
-		CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END::text
-		FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()`).
-		Scan(&text, &d.Owner, &d.Encoding, &d.Size, &d.Version, &d.LSN)
+		CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END::text,
+		CASE t.spcname WHEN 'pg_default' THEN '' ELSE t.spcname END::text, coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), '')
+		FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = pg_catalog.current_database()`).
+		Scan(&text, &d.Owner, &d.Encoding, &d.Size, &d.Version, &d.LSN, &d.Tablespace, &d.Comment)
 	if err != nil {
 		return fmt.Errorf("describe the database: %w", brief(err))
 	}
@@ -42,6 +43,7 @@ func (l *lead) facts(ctx context.Context, d *synapse.Database, otk *relation) er
 	if err := json.Unmarshal([]byte(text), &row); err != nil {
 		return fmt.Errorf("describe the database: %w", err)
 	}
+	d.Comment = parseMark(d.Comment).theirs
 	d.Name, d.Collate, d.CType, d.ConnectionLimit, d.Grants = row.Name, row.Collate, row.CType, row.Limit, row.Grants
 	d.Provider, d.Locale = providers[row.Provider], row.ICU+row.Locale
 	if d.Provider == "libc" {

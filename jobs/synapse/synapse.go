@@ -20,6 +20,9 @@ type Database struct {
 	LSN      string `json:"lsn"`              // WAL position of the snapshot
 	Size     int64  `json:"size"`             // bytes on the server's disk, indexes included
 
+	Tablespace string `json:"tablespace,omitempty"` // that the database lies in; empty: pg_default
+	Comment    string `json:"comment,omitempty"`    // of the database, without what a restore has noted there
+
 	ConnectionLimit int       `json:"connection_limit"` // -1 is none
 	Settings        []Setting `json:"settings,omitempty"`
 	Grants          []string  `json:"grants,omitempty"` // aclitem texts of the database; nil is the default
