@@ -85,11 +85,16 @@ func (c *Config) unreachable(err error) string {
 		return "the server does not speak TLS"
 	case pgconn.Timeout(err), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("no answer within %s: a firewall in between?", c.pg.ConnectTimeout)
-	case strings.Contains(err.Error(), "server refused TLS connection"):
+	case c.demandsTLS() && strings.Contains(err.Error(), "server refused TLS connection"):
 		return "the server has TLS turned off, and sslmode asks for it"
 	}
 	lines := strings.Split(err.Error(), "\n")
 	return strings.TrimSpace(lines[len(lines)-1]) // the first is pgx's heading
+}
+
+// demandsTLS says whether no connection without TLS is tried after one with it.
+func (c *Config) demandsTLS() bool {
+	return c.pg.TLSConfig != nil && !slices.ContainsFunc(c.pg.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.TLSConfig == nil })
 }
 
 // nearNames suggests databases of the server, as far as it tells.

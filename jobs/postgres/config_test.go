@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -163,6 +164,34 @@ func TestNearest(t *testing.T) {
 	for in, want := range map[string]string{"synapes": "synapse", "Synapse": "synapse", "postgre": "postgres", "matrix": "", "x": "", "": ""} {
 		if got := nearest(in, names); got != want {
 			t.Errorf("%q: %q", in, got)
+		}
+	}
+}
+
+// A server that goes down refuses TLS and cuts the connection without it: who
+// has not asked for TLS has nothing to change about it.
+func TestOnlyWhoAsksForTLSIsToldOfIt(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			request := make([]byte, 8) // SSLRequest, or the head of a start-up message
+			if _, err := io.ReadFull(c, request); err == nil && request[3] == 8 {
+				_, _ = c.Write([]byte("N"))
+			}
+			_ = c.Close()
+		}
+	}()
+	for mode, told := range map[string]bool{"prefer": false, "require": true} {
+		_, err := config(t, "postgres://postgres@"+l.Addr().String()+"/postgres?sslmode="+mode).Connect(t.Context())
+		if err == nil || strings.Contains(err.Error(), "TLS turned off") != told {
+			t.Errorf("%s: %v", mode, err)
 		}
 	}
 }
