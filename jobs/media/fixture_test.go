@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,6 +53,16 @@ type world struct {
 	spoiled error // what the last attempt did to the writer
 
 	identity string // of the owner
+
+	mu   sync.Mutex
+	seen []jobs.Progress // of the last attempt
+}
+
+// follow is told of the progress.
+func (w *world) follow(p jobs.Progress) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen = append(w.seen, p)
 }
 
 func newWorld(t testing.TB) *world {
@@ -115,7 +126,7 @@ func (w *world) takeContext(ctx context.Context, rows ...synapse.MediaRow) (*arc
 	ok(w.t, err)
 	defer aw.Abort()
 	m := &archive.Manifest{Homeserver: server, Started: w.taken, Taken: w.taken}
-	w.warned, err = p.Take(ctx, aw, w.last, m, func(jobs.Progress) {})
+	w.warned, err = p.Take(ctx, aw, w.last, m, w.follow)
 	if w.spoiled = aw.Err(); err != nil {
 		return m, err
 	}
@@ -157,7 +168,7 @@ func (w *world) filler(dir string, change ...func(*media.FillOptions)) *media.Fi
 // fill restores the last point and returns the note.
 func (w *world) fill(dir string, change ...func(*media.FillOptions)) (media.Filled, error) {
 	w.t.Helper()
-	note, err := w.filler(dir, change...).Fill(w.t.Context(), func(jobs.Progress) {})
+	note, err := w.filler(dir, change...).Fill(w.t.Context(), w.follow)
 	filled, _ := note.(media.Filled)
 	return filled, err
 }

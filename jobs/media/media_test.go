@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -225,4 +226,29 @@ func TestMediaStoreIsNeverTouched(t *testing.T) {
 	_, err := w.fill(t.TempDir())
 	ok(t, err)
 	same(t, tree(t, w.dir), before)
+}
+
+// One file may take minutes: the bar moves meanwhile, and ends where it should.
+func TestALargeFileShowsItsProgress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const size = 20 << 20
+	w.write("local_content/aa/bb/large", noise(size, 1))
+	w.must()
+	moved := func(what string) {
+		t.Helper()
+		var done []int64
+		for _, p := range w.seen {
+			done = append(done, p.Done)
+		}
+		slices.Sort(done)
+		if n := len(done); n < 3 || done[0] == 0 || done[0] >= size/2 || done[n-1] != size {
+			t.Errorf("%s: %v of %d", what, done, size)
+		}
+		w.seen = nil
+	}
+	moved("backup")
+	_, err := w.fill(t.TempDir())
+	ok(t, err)
+	moved("restore")
 }

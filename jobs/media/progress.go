@@ -25,12 +25,20 @@ func newProgress(report func(jobs.Progress)) *progress {
 	return &progress{report: report}
 }
 
-// file counts a file. Of those that only had to be looked at, few are reported.
+// part counts bytes of a file that is under way: one may take minutes.
+func (p *progress) part(bytes int64) { p.say(p.files.Load(), p.bytes.Add(bytes)) }
+
+// file counts a file, and its bytes that were not counted as parts. Of those that
+// only had to be looked at, few are reported.
 func (p *progress) file(bytes int64, quick bool) {
 	n, b := p.files.Add(1), p.bytes.Add(bytes)
 	if quick && n%every != 0 {
 		return
 	}
+	p.say(n, b)
+}
+
+func (p *progress) say(n, b int64) {
 	total := p.total
 	if total > 0 {
 		total = max(total, b) // the store has grown

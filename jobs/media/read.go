@@ -122,6 +122,8 @@ func (r *reader) bytes(ctx context.Context, it *item, c io.Reader, size int64) (
 			}
 			return n, nil
 		}
+		it.counted += int64(len(part))
+		r.progress.part(int64(len(part)))
 	}
 }
 

@@ -26,7 +26,8 @@ type item struct {
 	done chan struct{} // closed when it was read; nil where it needs not be
 	// What became of it: taken, unless gone or odd.
 	unstable bool
-	unread   bool // it is a file, and can't be read
+	counted  int64 // bytes that the progress has already
+	unread   bool  // it is a file, and can't be read
 }
 
 // taking is one attempt to take the media.
@@ -223,7 +224,7 @@ func (t *taking) note(ctx context.Context, l *archive.ListingWriter, it *item) e
 	if it.Kind == archive.KindFile {
 		t.census.count(it.Path, it.Size)
 		t.prover.file(&it.Entry)
-		t.progress.file(it.Size, it.done == nil)
+		t.progress.file(it.Size-it.counted, it.done == nil)
 	}
 	return l.Add(ctx, it.Entry)
 }

@@ -116,9 +116,10 @@ type writer struct {
 	*filling
 	buf []byte
 
-	folder string // that is open
-	dir    int
-	opened bool
+	counted int64  // bytes of the file under way that the progress has already
+	folder  string // that is open
+	dir     int
+	opened  bool
 }
 
 func (w *writer) run(ctx context.Context, r run) error {
@@ -229,7 +230,7 @@ func (w *writer) create(e *archive.Entry, fill func(fd int) error) error {
 	w.note.Files++
 	w.note.Bytes += e.Size
 	w.mu.Unlock()
-	w.progress.file(e.Size, false)
+	w.progress.file(e.Size-w.counted, false)
 	w.wrote(e.Size)
 	return nil
 }
@@ -250,7 +251,13 @@ func (w *writer) whole(e *archive.Entry, plain []byte) error {
 }
 
 // many writes a file of several blobs.
-func (w *writer) many(ctx context.Context, e *archive.Entry) error {
+func (w *writer) many(ctx context.Context, e *archive.Entry) (err error) {
+	defer func() {
+		if err != nil {
+			w.progress.part(-w.counted)
+		}
+		w.counted = 0
+	}()
 	return w.create(e, func(fd int) error {
 		sum := sha256.New()
 		at := int64(0)
@@ -268,6 +275,8 @@ func (w *writer) many(ctx context.Context, e *archive.Entry) error {
 				return err
 			}
 			at += int64(len(plain))
+			w.counted = at
+			w.progress.part(int64(len(plain)))
 		}
 		if at != e.Size || archive.ID(sum.Sum(nil)) != e.SHA256 {
 			return fmt.Errorf("%w: its bytes are not those that the point has recorded", archive.ErrCorrupt)
