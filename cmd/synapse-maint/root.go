@@ -66,7 +66,7 @@ func (p *program) command() *cobra.Command {
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := noEmptyList(cmd); err != nil {
+			if err := nothingEmpty(cmd); err != nil {
 				return err
 			}
 			return p.prepare(cmd.Root().PersistentFlags())
@@ -148,11 +148,18 @@ func flagError(cmd *cobra.Command, err error) error {
 	return app.Usagef("%s: %s", cmp.Or(commandName(cmd), "usage"), text)
 }
 
-// noEmptyList refuses a list without an element, as a shell makes of a variable
-// that is not set: it would stand for everything.
-func noEmptyList(cmd *cobra.Command) (err error) {
+// nothingEmpty refuses a list without an element and a command's own flag
+// without a text, as a shell makes of a variable that is not set: the one would
+// stand for everything, the other for what is configured, as --media-path "" for
+// Synapse's own folder.
+func nothingEmpty(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if list, ok := f.Value.(pflag.SliceValue); ok && !slices.ContainsFunc(list.GetSlice(), func(s string) bool { return s != "" }) {
+		list, isList := f.Value.(pflag.SliceValue)
+		empty := isList && !slices.ContainsFunc(list.GetSlice(), func(s string) bool { return s != "" })
+		if own := cmd.InheritedFlags().Lookup(f.Name) == nil; own && f.Value.Type() == "string" && f.Value.String() == "" {
+			empty = true
+		}
+		if empty {
 			err = app.Usagef("%s: --%s is empty: name something, or leave it out", commandName(cmd), f.Name)
 		}
 	})
