@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +15,7 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/restore"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
 type restoreOptions struct {
@@ -33,7 +36,8 @@ folder named by --secrets-path, signing key and configuration.
   beside    loads into a database named by --target-database, and touches nothing else
 
 Of the media, files that are missing or differ are written, before the database goes live;
-nothing is deleted unless --delete-extra says so.
+nothing is deleted unless --delete-extra says so. --media-only without --only restores these
+media and nothing else.
 
 The plan is printed first. What can't work is refused before anything is touched. Killed or
 interrupted, the same command goes on where it stopped.`
@@ -58,7 +62,7 @@ func (p *program) restoreCommand() *cobra.Command {
 	f.BoolVar(&o.request.KeepOTK, "keep-one-time-keys", false, "keep one-time keys that the recovery point has: messages may become unreadable")
 	f.StringSliceVar(&o.request.Only, "only", nil, "only these `PARTS`: database, media, secrets")
 	f.StringVar(&o.request.MediaPath, "media-path", "", "`DIR` to restore the media to (default: the configured media folder)")
-	f.StringSliceVar(&o.request.MediaOnly, "media-only", nil, "of the media only these classes, folders or files (`PATHS` below the media folder)")
+	f.StringSliceVar(&o.request.MediaOnly, "media-only", nil, "of the media only these classes, folders or files (`PATHS` below the media folder), and without --only nothing else")
 	f.BoolVar(&o.request.CheckAll, "check-all", false, "compare the bytes of media whose size and time are right, too")
 	f.BoolVar(&o.request.DeleteExtra, "delete-extra", false, "delete media that the point does not have")
 	f.StringVar(&o.request.SecretsPath, "secrets-path", "", "`DIR` to write the secrets to: new, or empty")
@@ -84,6 +88,9 @@ func (p *program) runRestore(ctx context.Context, o restoreOptions) error {
 	case synapse.ModeSwap, synapse.ModeInPlace, synapse.ModeBeside:
 	default:
 		return app.Usagef("--mode %s: it is swap, in-place or beside", o.mode)
+	}
+	if err := onlyMedia(&o.request); err != nil {
+		return err
 	}
 	a, err := p.archive(ctx, o.from)
 	if err != nil {
@@ -111,6 +118,21 @@ func (p *program) runRestore(ctx context.Context, o restoreOptions) error {
 		p.warn(fmt.Sprintf("%s is %s; see restore status %s", run, how, run))
 	}
 	return p.carryOut(ctx, a, job, id, o)
+}
+
+// onlyMedia lets --media-only stand for the media alone: who wants one picture
+// back wants no other database. What else is asked for has to be named.
+func onlyMedia(r *restore.Request) error {
+	switch {
+	case len(r.MediaOnly) == 0 || slices.Contains(r.Only, archive.PartMedia):
+		return nil
+	case len(r.Only) > 0:
+		return app.Usagef("restore: --media-only is of the media, which --only %s leaves out", strings.Join(r.Only, ","))
+	case r.Target != "" || len(r.Tables) > 0 || r.SecretsPath != "":
+		return app.Usagef("restore: --media-only restores media and nothing else: name with --only what else is to come back")
+	}
+	r.Only = []string{archive.PartMedia}
+	return nil
 }
 
 // restored is a restore in JSON.
