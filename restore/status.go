@@ -104,7 +104,7 @@ func (s *Standing) explain(run *jobs.Run, later []*jobs.Run) {
 	way := inTheWay(later)
 	undo := s.undo(run, way)
 	switch {
-	case has(run, dropped):
+	case has(run, dropped) && !(has(run, swap) && s.drops()): // what is there after all can be undone after all
 		s.Says, s.Step = s.afterDrop(run), ""
 		return
 	case s.State == jobs.Running:
@@ -264,10 +264,20 @@ func calledFor(name, run, want string) bool {
 type Closing struct {
 	Server    Server
 	Journal   jobs.Journal
-	Run       *jobs.Run        // the restore
+	Run       *jobs.Run        // the restore, as the operator was shown it
 	Terminate bool             // end the sessions on the databases concerned
 	Early     bool             // drop the database that was live before its time; the operator's word
 	Now       func() time.Time // nil: time.Now
+}
+
+// look reads the restore's record again. A plan is made under the lock: while
+// that was waited for, the restore may have gone on.
+func (c *Closing) look(ctx context.Context) error {
+	run, err := c.Journal.Open(ctx, c.Run.RunID)
+	if err == nil {
+		c.Run = run
+	}
+	return err
 }
 
 // close appends a record to the restore's run: the end of what can be done

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -24,14 +25,21 @@ func (undo) Name() string { return "undo" }
 // Plan refuses what can't be undone.
 func (u undo) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 	name := u.Run.RunID.String()
-	if err := claimFor(run, name); err != nil {
+	if err := errors.Join(claimFor(run, name), u.look(ctx)); err != nil {
 		return nil, err
 	}
 	done, ok, err := swapOf(u.Run)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case has(u.Run, dropped):
+	}
+	gone := has(u.Run, dropped)
+	if gone && ok { // the record is one thing, what the server has another
+		if gone, err = u.lacks(ctx, done.OldName, done.OldOID); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case gone:
 		return nil, fmt.Errorf("undo %s: the database that was live before was dropped already", name)
 	case !ok && record(u.Run, swap) != nil:
 		return nil, fmt.Errorf("undo %s: its swap was begun and its end is not in the journal; first restore resume %s", name, name)
@@ -50,6 +58,12 @@ func (u undo) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 		return nil, fmt.Errorf("undo %s: %s", name, o)
 	}
 	return u.steps(done), nil
+}
+
+// lacks says whether the server has a database of that name and OID no more.
+func (c Closing) lacks(ctx context.Context, database string, oid uint32) (bool, error) {
+	found, err := c.Server.Databases(ctx)
+	return !slices.ContainsFunc(found, func(f synapse.Found) bool { return f.Name == database && f.OID == oid }), err
 }
 
 func (u undo) steps(done synapse.Swap) []jobs.Step {
@@ -90,7 +104,8 @@ func (drop) Name() string { return "drop" }
 // Plan refuses what is not to be dropped yet.
 func (d drop) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 	name := d.Run.RunID.String()
-	if err := claimFor(run, name); err != nil {
+	_, shown, _ := swapOf(d.Run)
+	if err := errors.Join(claimFor(run, name), d.look(ctx)); err != nil {
 		return nil, err
 	}
 	if _, swapped, _ := swapOf(d.Run); !has(d.Run, settle) && (swapped || record(d.Run, swap) != nil) {
@@ -103,9 +118,13 @@ func (d drop) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 		return nil, err
 	}
 	for _, l := range left {
-		if d.now().Before(l.KeptTill) && !d.Early {
-			return nil, fmt.Errorf("drop %s: %s (%s) is kept until %s, for restore undo; --now drops it earlier",
-				name, l.Name, l.What, l.KeptTill.UTC().Format(minute))
+		meanwhile := ""
+		if !shown {
+			meanwhile = "it has swapped meanwhile, and " // --now was not said of what nobody could know
+		}
+		if d.now().Before(l.KeptTill) && (!d.Early || !shown) {
+			return nil, fmt.Errorf("drop %s: %s%s (%s) is kept until %s, for restore undo; --now drops it earlier",
+				name, meanwhile, l.Name, l.What, l.KeptTill.UTC().Format(minute))
 		}
 	}
 	if len(left) == 0 && has(d.Run, settle) && !has(d.Run, dropped) {
