@@ -68,6 +68,7 @@ func (j *Job) fillSteps() []jobs.Step {
 	for _, f := range j.Fillers {
 		steps = append(steps, jobs.Step{Name: f.Name(), Do: func(ctx context.Context) (any, error) {
 			note, err := f.Fill(ctx, j.report)
+			j.logWarnings(note)
 			if err != nil {
 				return note, fmt.Errorf("restore the %s: %w", f.Name(), err)
 			}
@@ -75,6 +76,18 @@ func (j *Job) fillSteps() []jobs.Step {
 		}})
 	}
 	return steps
+}
+
+// logWarnings writes what a step warns of into the log: who reads only that
+// learns it, too.
+func (j *Job) logWarnings(note any) {
+	raw, err := encode(note)
+	if err != nil {
+		return // the runner says so
+	}
+	for _, w := range warned(raw) {
+		j.Log.Warn("restore", "warning", w)
+	}
 }
 
 func (j *Job) report(p jobs.Progress) {

@@ -2,8 +2,10 @@ package restore
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +36,7 @@ func (f *scriptedFiller) Fill(context.Context, func(jobs.Progress)) (any, error)
 	if f.live != nil {
 		f.saw = f.live()
 	}
-	return map[string]int{"files": 3}, f.fail
+	return map[string]any{"files": 3, "warnings": []string{"they belong to root"}}, f.fail
 }
 
 func mediaFiller() *scriptedFiller {
@@ -81,13 +83,21 @@ func TestRestoreOfFilesAlone(t *testing.T) {
 	if plan.Destroys() || plan.Bytes != 3<<20 {
 		t.Errorf("%+v", plan)
 	}
+	var log strings.Builder
+	j.Log = slog.New(slog.NewTextHandler(&log, nil))
 	run, err := runner.Run(t.Context(), j, fileRun())
 	if err != nil || run.State != jobs.Done || f.filled != 1 {
 		t.Fatalf("%v, %v, filled %d times", run.State, err, f.filled)
 	}
+	if !strings.Contains(log.String(), `level=WARN msg=restore warning="they belong to root"`) {
+		t.Errorf("the log does not warn: %s", &log)
+	}
 	s, err := Status(run, keptTill, nil)
 	if err != nil || !strings.Contains(s.String(), "done: the media are in /data/media_store") {
 		t.Errorf("%v: %s", err, s)
+	}
+	if raw, _ := json.Marshal(s); !strings.Contains(s.String(), "\n  warning  they belong to root\n") || !strings.Contains(string(raw), `"warnings":["they belong to root"]`) {
+		t.Errorf("the status does not warn: %s%s", s, raw)
 	}
 }
 

@@ -78,6 +78,16 @@ func isSpoiled(run *jobs.Run) bool {
 	return false
 }
 
+// warned are the warnings in a step's note: what was found of the database, and
+// those of the parts beside it.
+func warned(note json.RawMessage) []string {
+	var said struct {
+		Warnings []string `json:"warnings"`
+	}
+	_ = json.Unmarshal(note, &said) // a note that is something else has none
+	return said.Warnings
+}
+
 // record returns a run's newest record of a step; nil where it has none.
 func record(run *jobs.Run, step string) *jobs.StepRecord {
 	for i := len(run.Steps) - 1; i >= 0; i-- {

@@ -22,7 +22,8 @@ type Standing struct {
 	Open      bool       `json:"open,omitempty"` // it can be gone on with, or dropped
 	Error     string     `json:"error,omitempty"`
 	Says      string     `json:"says"`
-	Next      []string   `json:"next,omitempty"` // commands that make sense now, each with what it does
+	Warnings  []string   `json:"warnings,omitempty"` // of its steps
+	Next      []string   `json:"next,omitempty"`     // commands that make sense now, each with what it does
 	Leftovers []Leftover `json:"leftovers,omitempty"`
 }
 
@@ -61,6 +62,9 @@ func Status(run *jobs.Run, now time.Time, found []synapse.Found, later ...*jobs.
 	if s.Leftovers, err = leftovers(run, asked, found); err != nil {
 		return Standing{}, err
 	}
+	for _, rec := range run.Steps {
+		s.Warnings = append(s.Warnings, warned(rec.Note)...)
+	}
 	for i, l := range s.Leftovers {
 		s.Leftovers[i].over = !l.KeptTill.IsZero() && now.After(l.KeptTill)
 	}
@@ -78,6 +82,9 @@ func (s Standing) String() string {
 	}
 	if s.Error != "" {
 		fmt.Fprintf(&b, "  %-8s %s\n", "error", s.Error)
+	}
+	for _, w := range s.Warnings {
+		fmt.Fprintf(&b, "  %-8s %s\n", "warning", w)
 	}
 	for _, l := range s.Leftovers {
 		text := fmt.Sprintf("%s, %s", l.Name, l.What)

@@ -215,7 +215,9 @@ func (j *Job) check(_ context.Context, run *jobs.Run) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return j.judge(report, run.RunID.String())
+	found, err := j.judge(report, run.RunID.String())
+	j.logWarnings(found)
+	return found, err
 }
 
 func (j *Job) swap(ctx context.Context, run *jobs.Run) (any, error) {

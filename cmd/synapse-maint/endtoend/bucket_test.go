@@ -50,7 +50,13 @@ func TestMediaOfABucketComeBackFromABucket(t *testing.T) {
 	w, media, archive := mediaInBuckets(t)
 	want := w.kept(media.Dir)
 	restored := filepath.Join(w.dir, "restored")
-	w.done("restore", "--only", "media", "--media-path", restored, "--yes", "--identity", w.key)
+	for _, said := range []string{
+		w.done("restore", "--only", "media", "--media-path", restored, "--yes", "--identity", w.key), w.done("restore", "status"),
+	} {
+		if words := strings.Join(strings.Fields(said), " "); os.Geteuid() == 0 && !strings.Contains(words, "warning the point does not know whose the media were, which came from a bucket, and they belong to root") {
+			t.Errorf("nobody is told whose the media are: %s", said)
+		}
+	}
 	if got := w.kept(restored); got != want {
 		t.Errorf("restored %s, want %s", got, want)
 	}
