@@ -337,7 +337,7 @@ func TestDamagedListingDeletesNothing(t *testing.T) {
 	delete := func(o *media.FillOptions) { o.DeleteExtra = true }
 	p, err := w.filler(w.dir, delete).Plan(t.Context())
 	ok(t, err)
-	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "1 page") {
+	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "1 page") || p.Deletes != 0 || !strings.HasPrefix(strings.Join(p.Lines[1:], "; "), "delete nothing: ") {
 		t.Errorf("%+v", p)
 	}
 	before := len(tree(t, w.dir))

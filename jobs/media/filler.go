@@ -126,6 +126,9 @@ func (f *Filler) lines(n *tally) []string {
 		text += fmt.Sprintf("; %s there already", jobs.Count(n.same, "file"))
 	}
 	lines := []string{text}
+	if f.opt.DeleteExtra && n.damaged != nil {
+		lines = append(lines, "delete nothing: the point's list of media is damaged, so that nobody knows what is extra")
+	}
 	if n.extra > 0 {
 		lines = append(lines, fmt.Sprintf("delete %s, %s, that the point does not have", jobs.Count(n.extra, "file"), jobs.Size(n.extraBytes)))
 	}
@@ -165,6 +168,7 @@ func (f *Filler) room(n *tally) string {
 // look compares point and folder. t is nil where there is no folder yet.
 func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
 	n := &tally{}
+	f.tally = nil
 	err := f.each(ctx, t, n, func(d *difference) error {
 		switch {
 		case d.want == nil:
@@ -192,6 +196,9 @@ func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
 	if err == nil && n.entries == 0 && n.damaged != nil {
 		err = fmt.Errorf("the media listing is %w: %s", archive.ErrCorrupt, strings.Join(n.damaged.First, "; "))
 	}
+	if n.damaged != nil { // what is on the page looks extra
+		n.extra, n.extraBytes = 0, 0
+	}
 	f.tally = n
 	return n, err
 }
@@ -203,8 +210,12 @@ func (f *Filler) countExtra(n *tally, d *difference) {
 	}
 }
 
-// deletes says whether what only the folder has is to go.
+// deletes says whether what only the folder has is to go: nothing where the plan
+// has said so, whatever became of the list meanwhile.
 func (f *Filler) deletes(d *difference) bool {
+	if f.tally != nil && f.tally.damaged != nil {
+		return false
+	}
 	return f.opt.DeleteExtra && ClassOf(d.path) != synapse.OtherMedia && !isTemporary(d.path)
 }
 
