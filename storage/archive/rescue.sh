@@ -9,9 +9,11 @@
 #
 #   -f, --from SOURCE     where the archive is, the place that has archive.json:
 #                           a folder           (default: where this script is)
-#                           s3://BUCKET/PATH   read with aws; keys, region and
-#                                              endpoint as aws knows them (AWS_*)
+#                           s3://BUCKET/PATH   read with aws; keys and region as
+#                                              aws knows them (AWS_*)
 #                           rclone:REMOTE:PATH read with rclone
+#   -e, --endpoint URL    of an S3 server other than AWS's (default:
+#                         AWS_ENDPOINT_URL_S3, else AWS_ENDPOINT_URL)
 #   -i, --identity FILE   age identity, if the archive is encrypted
 #       --skip-damaged    go on after damage; damaged rows and files are left out
 #
@@ -34,9 +36,11 @@ help() { while IFS= read -r l && [[ $l == '#'* ]]; do [[ $l == '#!'* ]] || echo 
 usage() { help >&2; exit 2; }
 
 from=$(dirname -- "$0") identity='' skip='' damaged=0 made=''
+endpoint=${AWS_ENDPOINT_URL_S3:-${AWS_ENDPOINT_URL:-}}
 while [ $# -gt 0 ]; do
     case $1 in
     -f | --from) from=${2:?} && shift 2 ;;
+    -e | --endpoint) endpoint=${2:?} && shift 2 ;;
     -i | --identity) identity=${2:?} && shift 2 ;;
     --skip-damaged) skip=1 && shift ;;
     -*) usage ;;
@@ -70,10 +74,14 @@ damage() {
 
 # --- the store -------------------------------------------------------------
 
+# s3 is aws s3 at the endpoint. aws before 2.13, which Debian 12 has, does not look
+# for one in the environment.
+s3() { aws ${endpoint:+--endpoint-url "$endpoint"} s3 "$@"; }
+
 # get KEY FILE copies an object.
 get() {
     case $from in
-    s3://*) aws s3 cp --only-show-errors "$from/$1" "$2" ;;
+    s3://*) s3 cp --only-show-errors "$from/$1" "$2" ;;
     rclone:*) rclone copyto "${from#rclone:}/$1" "$2" ;;
     *) cp -- "$from/$1" "$2" ;;
     esac
@@ -84,7 +92,7 @@ get() {
 get_all() {
     mkdir -p -- "$2"
     case $from in
-    s3://*) aws s3 cp --only-show-errors --recursive "$from/$1/" "$2" >&2 ;;
+    s3://*) s3 cp --only-show-errors --recursive "$from/$1/" "$2" >&2 ;;
     rclone:*) rclone copy "${from#rclone:}/$1" "$2" ;;
     *) if [ -d "$from/$1" ]; then cp -- "$from/$1"/* "$2"; fi ;;
     esac
@@ -96,7 +104,7 @@ ours() { [[ $1 =~ ^[0-9]{8}T[0-9]{6}Z-[0-9a-f]+$ ]]; }
 # names FOLDER prints the names of the points in a folder, in order.
 names() {
     case $from in
-    s3://*) { aws s3 ls "$from/$1/" || true; } | while read -r _ _ _ name; do echo "$name"; done ;;
+    s3://*) { s3 ls "$from/$1/" || true; } | while read -r _ _ _ name; do echo "$name"; done ;;
     rclone:*) rclone lsf --files-only "${from#rclone:}/$1" || true ;;
     *) if [ -d "$from/$1" ]; then ls -- "$from/$1"; fi ;;
     esac | sort | while read -r name; do if ours "$name"; then echo "$name"; fi; done

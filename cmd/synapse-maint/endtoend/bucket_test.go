@@ -26,19 +26,20 @@ func mediaInBuckets(t *testing.T) (w *world, media *testbed.Media, archive strin
 	w.ok(err)
 	w.set(s3.Env()...)
 	w.set("AWS_ENDPOINT_URL="+s3.Endpoint(), "SYNAPSE_MAINT_STORE="+s3.URL(archive), "SYNAPSE_MAINT_MEDIA="+s3.URL(source))
-	w.tool("aws", "s3", "sync", "--only-show-errors", dir, "s3://"+source)
+	w.tool("/usr/bin/aws", "--endpoint-url", s3.Endpoint(), "s3", "sync", "--only-show-errors", dir, "s3://"+source)
 	w.encrypt()
 	w.done("backup", "--only", "media")
 	return w, media, filepath.Join(s3.Dir(archive), homeserver)
 }
 
-// tool runs a program that operators have.
+// tool runs a program that operators have; it finds Debian's programs first.
 func (w *world) tool(name string, args ...string) {
 	w.t.Helper()
 	cmd := exec.CommandContext(w.t.Context(), name, args...)
 	cmd.Env = slices.DeleteFunc(slices.Clone(w.env), func(v string) bool {
 		return strings.HasPrefix(v, "AWS_PROFILE=") // an empty one is unknown to aws
 	})
+	cmd.Env = append(cmd.Env, "PATH=/usr/bin:"+os.Getenv("PATH"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		w.t.Fatalf("%s %s: %v: %s", name, args[0], err, out)
 	}

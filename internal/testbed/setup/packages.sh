@@ -15,13 +15,12 @@ need patchelf patchelf
 need zstd zstd
 need age age
 need jq jq
-need aws awscli
+need /usr/bin/aws awscli # one of another origin may come before it in PATH
 need ps procps
 [ "${1:-}" != race ] || need gcc gcc libc6-dev
 if [ "${1:-}" = bench ]; then
 	need /usr/bin/restic restic
 	need /usr/bin/rclone rclone
-	need /usr/bin/aws awscli # one of another origin may come before it in PATH
 fi
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
