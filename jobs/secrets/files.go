@@ -106,7 +106,7 @@ func (g *gathering) configFile(path string) error {
 	if g.seen[path] {
 		return nil
 	}
-	i := g.file(path, "configuration")
+	i := g.file(path, configuration)
 	if i.Err != nil {
 		return fmt.Errorf("Synapse's configuration %s: %w", path, i.Err)
 	}
@@ -124,7 +124,7 @@ func (g *gathering) signingKeys() {
 		path := filepath.Join(filepath.Dir(c), g.server+".signing.key")
 		_, err := os.Stat(path)
 		if err == nil || n == 0 && !g.hasKey {
-			g.add(path, "signing key", namedFiles)
+			g.add(path, signingKey, namedFiles)
 			g.hasKey = true
 		}
 	}
@@ -132,26 +132,27 @@ func (g *gathering) signingKeys() {
 
 // extra adds what a configured path or glob means.
 func (g *gathering) extra(pattern string) {
-	const what = "configured"
 	path, err := filepath.Abs(pattern)
 	if err != nil {
 		path = pattern
 	}
 	if _, err := os.Lstat(path); err == nil || !strings.ContainsAny(pattern, `*?[\`) {
-		g.add(path, what, extraFiles)
+		g.add(path, configured, extraFiles)
 		return
 	}
 	found, err := filepath.Glob(path)
 	if err == nil && len(found) == 0 {
-		err = errors.New("no file is like that")
+		err = errNoMatch
 	}
 	if err != nil {
-		g.miss(path, what, err)
+		g.miss(path, configured, err)
 	}
 	for _, f := range found {
-		g.add(f, what, extraFiles)
+		g.add(f, configured, extraFiles)
 	}
 }
+
+var errNoMatch = errors.New("no file is like that")
 
 // How many files a folder may have: one that homeserver.yaml names, by what may
 // be no name of a file at all, and one that somebody configured.
@@ -195,7 +196,7 @@ func (g *gathering) addFolder(dir, what string, most int) {
 			case d.IsDir() || strings.HasPrefix(d.Name(), ".."):
 				return nil
 			case len(files) == most:
-				return fmt.Errorf("left out: it has more than %d files; name those that are needed", most)
+				return noSecret(fmt.Sprintf("left out: it has more than %d files; name those that are needed", most))
 			}
 			files = append(files, shown)
 			return nil
@@ -264,7 +265,7 @@ func readOnce(path string) (i Item, same bool, err error) {
 	if st, err := os.Stat(path); err != nil {
 		return i, false, err
 	} else if !st.Mode().IsRegular() {
-		return i, false, errors.New("it is no file")
+		return i, false, noSecret("it is no file")
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe that took its place must not hold us
 	if err != nil {
@@ -276,7 +277,7 @@ func readOnce(path string) (i Item, same bool, err error) {
 		return i, false, err
 	}
 	if before.Size() > maxFile {
-		return i, false, errTooLarge
+		return i, false, tooLarge()
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {

@@ -1,7 +1,10 @@
 package secrets_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -9,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/secrets"
 )
 
@@ -79,8 +83,8 @@ func TestSigningKeyThatNothingNames(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{"homeserver.yaml": "server_name: matrix.example.org"}
 	without := folder(t, files)
-	_, warnings := newSafe(t).take(t, secrets.Files{Configs: []string{without + "/homeserver.yaml"}})
-	if len(warnings) != 1 || !strings.Contains(warnings[0], "matrix.example.org.signing.key (signing key): no such file") {
+	_, warnings, why := newSafe(t).takeSome(t, secrets.Files{Configs: []string{without + "/homeserver.yaml"}})
+	if len(warnings) != 1 || !strings.Contains(why, "signing.key (signing key): no such file") || !strings.Contains(warnings[0], "matrix.example.org.signing.key (signing key): no such file") {
 		t.Errorf("without a key: %q", warnings)
 	}
 	files["matrix.example.org.signing.key"] = "ed25519 a_1 key"
@@ -156,11 +160,51 @@ func TestSecretsThatCantBeRead(t *testing.T) {
 func TestConfigurationThatIsNoYAML(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"homeserver.yaml": "form_secret: *hunter2secret\n"})
-	m, warnings := newSafe(t).take(t, secrets.Files{Configs: []string{dir + "/homeserver.yaml"}})
-	if len(m.Secrets.Files) != 1 || len(warnings) != 1 || !strings.Contains(warnings[0], "it is no YAML") || strings.Contains(warnings[0], "hunter2") {
+	m, warnings, why := newSafe(t).takeSome(t, secrets.Files{Configs: []string{dir + "/homeserver.yaml"}})
+	if len(m.Secrets.Files) != 1 || len(warnings) != 1 || strings.Contains(why, "hunter2") || !strings.Contains(warnings[0], "it is no YAML") || strings.Contains(warnings[0], "hunter2") {
 		t.Errorf("%v, %q", m.Secrets.Files, warnings)
 	}
 }
+
+// What is there and is not taken is no success, or retention would drop the last
+// point that has it; nor is a point without signing key.
+func TestSecretsThatShouldHaveBeenTaken(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, map[string]string{
+		"homeserver.yaml": "server_name: x\nsigning_key_path: DIR/loop\ntls_private_key_path: DIR/loop2\nform_secret_path: DIR/gone", "huge": "", "form": "f",
+		"inline.yaml": "server_name: x\nsigning_key: ed25519 a_1 k\ntls_private_key_path: DIR/loop2",
+	})
+	ok(t, os.Symlink("loop", dir+"/loop"))
+	ok(t, os.Symlink("loop2", dir+"/loop2"))
+	ok(t, os.Truncate(dir+"/huge", 17<<20))
+	for _, c := range []struct {
+		name string
+		from secrets.Source
+		want string // of the error; empty for none
+	}{
+		{"a signing key and another", secrets.Files{Configs: []string{dir + "/homeserver.yaml"}}, "done in part: " + dir + "/loop (signing key): too many levels of symbolic links; and 1 more"},
+		{"a certificate's key", secrets.Files{Configs: []string{dir + "/inline.yaml"}}, "/loop2 (named in inline.yaml as tls_private_key_path): too many levels"},
+		{"configured and too large", secrets.Files{Extra: []string{dir + "/form", dir + "/huge"}}, "/huge (configured): left out: larger than 16 MiB"},
+		{"configured and gone", secrets.Files{Extra: []string{dir + "/form", dir + "/gone", dir + "/no*"}}, ""},
+		{"no right", listed{{Name: "a", From: "/a", What: "configured"}, {Name: "b", From: "/b", What: "named in x as y", Err: fs.ErrPermission}}, "/b (named in x as y): permission denied: run this as Synapse's user or as root"},
+		{"no key", listed{{Name: "a", From: "/a", What: "configured"}, {Name: "b", From: "/b", What: "signing key", Err: fs.ErrNotExist}}, "/b (signing key): file does not exist"},
+	} {
+		m, warnings, err := take(t, newSafe(t).job, c.from)
+		if c.want == "" {
+			ok(t, err)
+		} else if !errors.Is(err, jobs.ErrIncomplete) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+		if m.Secrets == nil || len(m.Secrets.Files) == 0 || len(warnings) == 0 || len(m.Degraded) != len(warnings) {
+			t.Errorf("%s: %+v, warnings %q, degraded %q", c.name, m.Secrets, warnings, m.Degraded)
+		}
+	}
+}
+
+// listed are secrets that a source has, as they are.
+type listed []secrets.Item
+
+func (l listed) Secrets(context.Context) ([]secrets.Item, error) { return l, nil }
 
 func TestPartFailsWithoutItsConfiguration(t *testing.T) {
 	t.Parallel()

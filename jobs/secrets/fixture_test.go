@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,16 @@ func (s safe) take(t testing.TB, sources ...secrets.Source) (*archive.Manifest, 
 	return m, warnings
 }
 
+// takeSome takes a point that does not have all that it should have.
+func (s safe) takeSome(t testing.TB, sources ...secrets.Source) (m *archive.Manifest, warnings []string, why string) {
+	t.Helper()
+	m, warnings, err := take(t, s.job, sources...)
+	if !errors.Is(err, jobs.ErrIncomplete) {
+		t.Fatalf("%v, not incomplete", err)
+	}
+	return m, warnings, err.Error()
+}
+
 func take(t testing.TB, a *archive.Archive, sources ...secrets.Source) (*archive.Manifest, []string, error) {
 	t.Helper()
 	w, err := a.Writer(t.Context(), archive.WriterOptions{})
@@ -62,13 +73,13 @@ func take(t testing.TB, a *archive.Archive, sources ...secrets.Source) (*archive
 	m := &archive.Manifest{Homeserver: server, Taken: time.Date(2026, 11, 25, 2, 0, 0, 0, time.UTC)}
 	part := secrets.NewPart(secrets.Options{Sources: sources})
 	warnings, err := part.Take(t.Context(), w, nil, m, func(jobs.Progress) {})
-	if err != nil {
+	if err != nil && !errors.Is(err, jobs.ErrIncomplete) {
 		return m, warnings, err
 	}
-	_, err = w.Close(t.Context())
-	ok(t, err)
-	_, err = a.Commit(t.Context(), m)
-	return m, warnings, err
+	_, cerr := w.Close(t.Context())
+	ok(t, cerr)
+	_, cerr = a.Commit(t.Context(), m)
+	return m, warnings, errors.Join(err, cerr)
 }
 
 // reader reads blobs as the owner of the archive.

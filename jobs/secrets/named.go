@@ -18,7 +18,7 @@ func (g *gathering) named(path string, text []byte) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
 		g.items = append(g.items, Item{
-			Name: nameOf(path) + " (what it names)", From: path, What: "configuration",
+			Name: nameOf(path) + " (what it names)", From: path, What: configuration,
 			Err: fmt.Errorf("it is no YAML%s: the files that it names are not known", yamlLine(err)),
 		})
 		return
@@ -132,7 +132,7 @@ func (w *naming) value(value, key, place string) {
 	}
 	what := fmt.Sprintf("named in %s as %s", filepath.Base(w.config), printable(place))
 	if place == "signing_key_path" {
-		what = "signing key"
+		what = signingKey
 	}
 	w.g.add(w.g.resolve(w.config, value), what, namedFiles)
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -32,6 +33,13 @@ const (
 	maxAll = 64 << 20
 	// blobBytes is from how many bytes of the document on a blob is closed.
 	blobBytes = 8 << 20
+)
+
+// What secrets are for, where nothing names them. Stored data.
+const (
+	signingKey    = "signing key"
+	configuration = "configuration"
+	configured    = "configured"
 )
 
 // Source is where secrets come from.
@@ -74,7 +82,9 @@ func (*Part) Name() string { return archive.PartSecrets }
 func (*Part) Consult(context.Context, synapse.MediaRows) error { return nil }
 
 // Take stores the secrets, encrypted to the archive's recipients only, and
-// names them in m. What could not be read is a warning, and m is degraded.
+// names them in m. What could not be read is a warning, and m is degraded; where
+// it is there, or the homeserver can't be without it, that is no success
+// ([jobs.ErrIncomplete]).
 func (p *Part) Take(ctx context.Context, w *archive.Writer, _, m *archive.Manifest, report func(jobs.Progress)) (warnings []string, err error) {
 	if !w.Encrypted() {
 		return nil, errors.New(Unencrypted)
@@ -113,7 +123,26 @@ func (p *Part) Take(ctx context.Context, w *archive.Writer, _, m *archive.Manife
 	}
 	m.Secrets = part
 	m.Degraded = append(m.Degraded, warnings...)
-	return warnings, nil
+	return warnings, untaken(items)
+}
+
+// untaken is the error of secrets that should have been taken and were not; nil
+// if there are none. A point without its signing key must not pass for a
+// success: retention would drop the last one that has it.
+func untaken(items []Item) error {
+	items = slices.DeleteFunc(slices.Clone(items), func(i Item) bool { return !i.failed() })
+	if len(items) == 0 {
+		return nil
+	}
+	first := items[0]
+	text := fmt.Sprintf("%s (%s): %v", first.From, first.What, first.Err)
+	if n := len(items) - 1; n > 0 {
+		text += fmt.Sprintf("; and %d more", n)
+	}
+	if slices.ContainsFunc(items, func(i Item) bool { return errors.Is(i.Err, fs.ErrPermission) }) {
+		text += ": run this as Synapse's user or as root"
+	}
+	return fmt.Errorf("%w: %s", jobs.ErrIncomplete, text)
 }
 
 // store adds a blob of the document.
@@ -129,6 +158,30 @@ func store(ctx context.Context, w *archive.Writer, part *archive.Secrets, blob *
 
 // missing is the line that says what could not be read.
 func (i Item) missing() string { return fmt.Sprintf("secrets: %s (%s): %v", i.From, i.What, i.Err) }
+
+// failed says whether a secret should have been taken and was not. What is not
+// there may be none: configurations name files that Synapse does without, and
+// what homeserver.yaml calls a path may be no file's. But the signing key and the
+// configuration have to be there, and what is there of those that somebody
+// configured has to be taken.
+func (i *Item) failed() bool {
+	var other noSecret
+	switch {
+	case i.Err == nil:
+		return false
+	case i.What == signingKey, i.What == configuration:
+		return true
+	case errors.Is(i.Err, fs.ErrNotExist), errors.Is(i.Err, errNoMatch):
+		return false
+	default:
+		return i.What == configured || !errors.As(i.Err, &other)
+	}
+}
+
+// noSecret is why what a path leads to is not taken for a secret.
+type noSecret string
+
+func (n noSecret) Error() string { return string(n) }
 
 // collect asks the sources. Of several items of one name the first counts.
 func (p *Part) collect(ctx context.Context) ([]Item, error) {
@@ -160,7 +213,7 @@ func (i *Item) bound(left *int64) {
 	case !fs.ValidPath(i.Name) || i.Name == ".":
 		i.Err = errors.New("its name can't be stored")
 	case size > maxFile:
-		i.Err = errTooLarge
+		i.Err = tooLarge()
 	case size > *left:
 		i.Err = fmt.Errorf("left out: more than %d MiB of secrets in all", maxAll>>20)
 	default:
@@ -170,7 +223,7 @@ func (i *Item) bound(left *int64) {
 	i.Data = nil
 }
 
-var errTooLarge = fmt.Errorf("left out: larger than %d MiB", maxFile>>20)
+func tooLarge() error { return noSecret(fmt.Sprintf("left out: larger than %d MiB", maxFile>>20)) }
 
 // Preview says what Take would store.
 func (p *Part) Preview(ctx context.Context) (synapse.PartPreview, error) {
