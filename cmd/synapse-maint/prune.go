@@ -25,7 +25,8 @@ func (p *program) pruneCommand() *cobra.Command {
 		Short: "Apply retention",
 		Long: `Drops the recovery points that no rule wants, and removes what only they needed. The
 rules are the configuration's, or, if any --keep flag is given, these flags'. Only points
-whose every blob is there count, and the newest good point of each part always stays.
+whose every blob is there count, and the newest good point of each part always stays; while
+it lacks media or secrets that an older one has, the newest that has them stays, too.
 
 Objects go in two steps, a day apart: what one prune finds unused, a prune on a later day
 deletes, if it still is. Nothing is deleted while backups fail.`,

@@ -80,6 +80,11 @@ type Candidate struct {
 	// Good says that a check has just found all of it there, and none has found
 	// it damaged. Only good points count.
 	Good bool
+	// MediaLost is how many of the homeserver's media files were lost or could
+	// not be read already when it was taken.
+	MediaLost   int64
+	Secrets     []string // files that it has
+	SecretsLost []string // files and folders that should have been among these
 }
 
 // Choice is what becomes of a point.
@@ -95,7 +100,8 @@ type Choice struct {
 // place of one that has them. Points that are not good never count, so that they
 // push no good one out; they go when they would go if they were good, unless no
 // good point has one of their parts: then what they still hold may be all there
-// is. The newest good point of each part stays whatever the policy says.
+// is. The newest good point of each part stays whatever the policy says, and, while
+// that does not have all of the part, the newest that has more of it.
 func Choose(points []Candidate, p Policy) []Choice {
 	points = slices.Clone(points)
 	slices.SortStableFunc(points, func(a, b Candidate) int { return b.Taken.Compare(a.Taken) })
@@ -140,6 +146,7 @@ func (p Policy) wanted(points []Candidate) map[string][]string {
 		if len(having) > 0 && len(why[having[0].ID]) == 0 {
 			why[having[0].ID] = []string{"the newest good one with " + part}
 		}
+		keepFuller(part, having, why)
 	}
 	return why
 }

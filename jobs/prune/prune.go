@@ -3,7 +3,8 @@
 // time, what only they needed.
 //
 // It deletes nothing while backups fail, nothing when the clock looks wrong, and
-// never the newest good point of any part.
+// never the newest good point of any part, nor the newest that has more of it
+// than those after it.
 //
 // It imports jobs, storage and storage/archive. Which object goes, and when, is
 // the archive's to decide (storage/archive, FORMAT.md).
@@ -175,7 +176,7 @@ func (j *Job) choices(ctx context.Context) (Result, error) {
 			return r, fmt.Errorf("nothing is pruned, since nobody knows what point %s needs: %w; copy it here from another store (synapse-maint copy), or delete its object points/%s from the store by hand", p.ID, p.Err, p.ID)
 		}
 		damaged := !p.Verified.Time.IsZero() && !p.Verified.OK
-		all = append(all, Candidate{ID: p.ID, Taken: p.Taken, Parts: p.Manifest.Parts(), Good: good[p.ID] && !damaged})
+		all = append(all, candidate(p, good[p.ID] && !damaged))
 	}
 	r.Points = Choose(all, j.opt.Policy)
 	return r, nil

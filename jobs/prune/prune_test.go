@@ -72,6 +72,27 @@ func (w *world) take(at time.Time) {
 	w.ids = append(w.ids, id)
 }
 
+// takeMedia takes a point of one media file, with as many lost.
+func (w *world) takeMedia(at time.Time, lost int64) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	wr, err := w.archive.Writer(ctx, archive.WriterOptions{})
+	w.ok(err)
+	id, _, err := wr.Add(ctx, []byte("picture"))
+	w.ok(err)
+	l := wr.Listing()
+	w.ok(l.Add(ctx, archive.Entry{Path: "local_content/aa/bb/cc", Size: 7, SHA256: id, Blobs: []archive.ID{id}}))
+	listing, err := l.Close(ctx)
+	w.ok(err)
+	_, err = wr.Close(ctx)
+	w.ok(err)
+	point, err := w.archive.Commit(ctx, &archive.Manifest{Homeserver: server, Started: at, Taken: at, Media: &archive.Media{
+		Listing: listing, Files: 1, Bytes: 7, Proof: &archive.Proof{Lost: &archive.Findings{Count: lost}},
+	}})
+	w.ok(err)
+	w.ids = append(w.ids, point)
+}
+
 // backup runs a backup job that ends with err.
 func (w *world) backup(err error) {
 	w.t.Helper()
@@ -212,6 +233,21 @@ func TestPointsThatLackBlobsDoNotCount(t *testing.T) {
 	}
 	if !plan.Points[1].Keep || !plan.Points[2].Keep || plan.Points[0].Keep {
 		t.Errorf("%+v", plan.Points)
+	}
+}
+
+// Every night a success, and files gone: what the points say of themselves counts.
+func TestPointFromBeforeTheLossStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 0)
+	for hours, lost := range []int64{0, 0, 39, 39, 39} {
+		w.takeMedia(time.Now().Add(time.Duration(hours-5)*time.Hour), lost)
+	}
+	r, err := w.prune(w.options())
+	w.ok(err)
+	w.lists(w.ids[1], w.ids[3], w.ids[4])
+	if why := r.Points[1].Why; len(why) != 1 || why[0] != "the newest with all of its media" {
+		t.Errorf("%q", why)
 	}
 }
 
