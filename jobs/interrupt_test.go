@@ -43,6 +43,27 @@ func TestInterruptionRunsWhatIsAlways(t *testing.T) {
 	b.mustBeUnlocked(t)
 }
 
+// The end may come between two steps, of which neither notices: what was to
+// follow, such as a swap, does not.
+func TestInterruptionBetweenSteps(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	check := jobs.Step{Name: "check", Do: func(context.Context) (any, error) { cancel(); return nil, nil }}
+	run, err := b.Run(ctx, &script{steps: []jobs.Step{check, b.step("swap", nil), again(b.step("look", nil)), always(b.step("start", nil))}}, due())
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if got, want := strings.Join(b.did, " "), "start"; got != want {
+		t.Errorf("did %q, want %q", got, want)
+	}
+	if got, want := states(b.saved(t)), "check:done start:done interrupted"; got != want || states(run) != want {
+		t.Errorf("run %q, journal %q, want %q", states(run), got, want)
+	}
+	b.mustBeUnlocked(t)
+}
+
 // A stuck cleanup must not keep the process for ever.
 func TestCleanupEndsWithItsGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
