@@ -5,17 +5,19 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/synapse-maint/synapse-maint/storage"
 )
 
 // gate is a store that can stop answering, or answer a put that it has done
-// with an error.
+// late, or with an error.
 type gate struct {
 	storage.Store
 	mu   sync.Mutex
 	shut chan struct{} // nil: open
 	lose bool
+	late time.Duration
 }
 
 func (g *gate) block() {
@@ -35,6 +37,21 @@ func (g *gate) loseAnswer() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lose = true
+}
+
+// answerLate lets the next put that is done wait for its answer.
+func (g *gate) answerLate(by time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.late = by
+}
+
+func (g *gate) lateness() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	by := g.late
+	g.late = 0
+	return by
 }
 
 func (g *gate) wait(ctx context.Context) (lose bool, err error) {
@@ -61,6 +78,9 @@ func (g *gate) Put(ctx context.Context, key string, body []byte, opt storage.Put
 	o, err := g.Store.Put(ctx, key, body, opt)
 	if lose && err == nil {
 		return storage.Object{}, errors.New("connection reset by peer")
+	}
+	if err == nil {
+		time.Sleep(g.lateness()) // in a synctest bubble
 	}
 	return o, err
 }

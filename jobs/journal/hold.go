@@ -46,12 +46,12 @@ func (l *Locker) hold(ctx context.Context, rec record, tag string, began time.Ti
 
 // live beats every third of the TTL, until ctx ends or the lock is lost.
 func (h *holding) live(ctx context.Context) {
-	pause := h.opt.TTL / 3
+	pause := h.due()
 	for sleep(ctx, pause) == nil {
 		err := h.beat(ctx)
 		switch {
 		case err == nil:
-			pause = h.opt.TTL / 3
+			pause = h.due()
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, jobs.ErrStale):
@@ -66,6 +66,10 @@ func (h *holding) live(ctx context.Context) {
 		}
 	}
 }
+
+// due is in how long the next heartbeat is: it counts from the last put, as who
+// watches does, for the answer may have come late.
+func (h *holding) due() time.Duration { return h.opt.TTL/3 - time.Since(h.beaten) }
 
 // deadline is for how long the lock is ours after a heartbeat. What is left
 // until the TTL ends is for stopping.

@@ -303,6 +303,10 @@ func TestReleaseWorksAfterInterruption(t *testing.T) {
 		cancel()
 		<-held.Done()
 		time.Sleep(10 * time.Minute) // it puts things in order, and beats meanwhile
+		_, _, err = journal.NewLocker(s, journal.Options{Wait: 10 * time.Minute}).Lock(t.Context(), server, "restore")
+		if !errors.Is(err, jobs.ErrLocked) {
+			t.Errorf("another could have the lock while things are put in order: %v", err)
+		}
 		if err := release(); err != nil {
 			t.Fatal(err)
 		}
