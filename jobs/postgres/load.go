@@ -26,6 +26,7 @@ type load struct {
 	version    int
 	analyzing  atomic.Int64 // nanoseconds of all sessions
 	statistics statistics
+	unfilled   []string // materialized views, each with why
 	rep        synapse.LoadReport
 }
 
@@ -93,6 +94,9 @@ func (l *load) fill(ctx context.Context) error {
 		return err
 	}
 	if err := l.phase(ctx, "constraints and the rest", func(ctx context.Context) error { return l.script(ctx, "post-data", l.toc.post) }); err != nil {
+		return err
+	}
+	if err := l.phase(ctx, "materialized views", l.refresh); err != nil {
 		return err
 	}
 	return l.phase(ctx, "finish", l.finish)

@@ -19,6 +19,7 @@ type outline struct {
 	pre     []int        // schema before the rows: one script
 	build   []build      // indexes and constraints, each as soon as its table's rows are in
 	post    []int        // all the rest: one script
+	refresh []int        // materialized views to fill
 	data    map[int]bool // TABLE DATA entries that are wanted
 	skipped []string     // what a selection of tables leaves out though it concerns them
 	partial bool         // only some tables are wanted
@@ -96,6 +97,8 @@ func (o *outline) sort(want func(id int) bool) {
 		switch {
 		case e.Desc == "TABLE DATA":
 			o.data[e.ID] = true
+		case e.Desc == "MATERIALIZED VIEW DATA":
+			o.refresh = append(o.refresh, e.ID)
 		case section == pgarchive.PreData:
 			o.pre = append(o.pre, e.ID)
 		default:
