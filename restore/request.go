@@ -79,6 +79,11 @@ func (e *RequestError) Unwrap() error { return e.error }
 
 // check refuses what contradicts itself.
 func (r Request) check() error {
+	for _, name := range []string{r.Target, r.Live} {
+		if len(name) > maxName {
+			return fmt.Errorf("restore %s: the name of database %s has %d bytes, of which PostgreSQL keeps %d; give a shorter one", r.Mode, name, len(name), maxName)
+		}
+	}
 	switch r.Mode {
 	case synapse.ModeBeside:
 		if r.Target == "" {

@@ -45,6 +45,8 @@ func TestRequestsThatContradictThemselves(t *testing.T) {
 		{Request{Mode: synapse.ModeSwap}, "the live database has no name"},
 		{Request{Mode: synapse.ModeSwap, Live: "s", Target: "t"}, "--mode beside only"},
 		{Request{Mode: synapse.ModeInPlace, Live: "s", Tables: []string{"a"}}, "some tables alone make no homeserver"},
+		{Request{Mode: synapse.ModeBeside, Target: strings.Repeat("é", 32)}, "has 64 bytes, of which PostgreSQL keeps 63; give a shorter one"},
+		{Request{Mode: synapse.ModeSwap, Live: strings.Repeat("x", 64)}, "has 64 bytes"},
 		{Request{Mode: "sideways"}, `no mode "sideways"`},
 	} {
 		if err := c.request.check(); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -65,6 +67,9 @@ func TestDerivedNamesFit(t *testing.T) {
 	} {
 		if got := derived(live, "restore", run); got != want || len(got) > maxName {
 			t.Errorf("%s: %s (%d bytes)", live, got, len(got))
+		}
+		if n := len(synapse.NewName(run, live)); n > maxName {
+			t.Errorf("%s: %d bytes until it bears its mark", live, n)
 		}
 	}
 }

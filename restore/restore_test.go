@@ -199,6 +199,27 @@ func TestATargetThatIsNotEmptyIsRefused(t *testing.T) {
 	w.refuses(o, o.Target, "somebodys")
 }
 
+// What is restored into a template is in every database that is made later. The
+// plan is asked alone, because the server is that of other tests, too.
+func TestTheServersOwnDatabasesAreRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := w.options(synapse.ModeBeside)
+	w.exec("postgres", "CREATE DATABASE "+o.Target+" IS_TEMPLATE true")
+	for name, why := range map[string]string{
+		o.Target: o.Target + " is a template", "template1": "template1 is a template", "template0": "template0 is a template",
+		"postgres": "postgres is the one that servers are administered from",
+	} {
+		o.Target = name
+		j, err := New(o)
+		w.ok(err)
+		b, err := j.Blueprint(t.Context(), &jobs.Run{RunID: jobs.RunID{Job: JobName, Homeserver: homeserver, Due: w.now}})
+		w.ok(err)
+		want(t, b.Refusal(), why, "--target-database")
+	}
+	w.exec("postgres", "ALTER DATABASE "+w.live+"_beside IS_TEMPLATE false")
+}
+
 func TestWrongCollationIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

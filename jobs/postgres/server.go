@@ -54,11 +54,14 @@ func oneDatabase(ctx context.Context, c *pgx.Conn, where string, arg any) (r row
 	return r, true, nil
 }
 
+// maintenance is the database that every server has for who administers it.
+const maintenance = "postgres"
+
 // admin connects to a database of the server that is none of those named: they
 // are to be created, renamed or dropped.
 func (s *Server) admin(ctx context.Context, not ...string) (*pgx.Conn, error) {
 	var first error
-	for _, db := range []string{"postgres", s.cfg.Database(), "template1"} {
+	for _, db := range []string{maintenance, s.cfg.Database(), "template1"} {
 		if db == "" || slices.Contains(not, db) {
 			continue
 		}

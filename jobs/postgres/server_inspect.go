@@ -133,8 +133,27 @@ func (i *inspector) sessions(ctx context.Context) error {
 	return nil
 }
 
+// reserved says whether a target is for the server's own use, and refuses it.
+func (i *inspector) reserved(ctx context.Context) (bool, error) {
+	var template bool
+	err := i.c.QueryRow(ctx, "SELECT datistemplate FROM pg_catalog.pg_database WHERE oid = $1", i.target.OID).Scan(&template)
+	switch {
+	case err != nil:
+	case template:
+		i.problem("database %s is a template: whatever is made from it later would have the homeserver's data; name another with --target-database", i.target.Name)
+		return true, nil
+	case i.target.Name == maintenance:
+		i.problem("database %s is the one that servers are administered from; name another with --target-database", i.target.Name)
+		return true, nil
+	}
+	return false, err
+}
+
 // filled looks into a target that is not the run's own.
 func (i *inspector) filled(ctx context.Context) error {
+	if refused, err := i.reserved(ctx); refused || err != nil {
+		return err
+	}
 	c, err := i.s.cfg.With(i.target.Name).Connect(ctx)
 	if err != nil {
 		i.problem("database %s exists and can't be looked into: %v; choose another name", i.target.Name, err)
