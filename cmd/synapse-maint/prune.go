@@ -15,6 +15,7 @@ import (
 
 type pruneOptions struct {
 	policy               prune.Policy
+	drop                 []string
 	dryRun, yes, despite bool
 }
 
@@ -29,7 +30,9 @@ whose every blob is there count, and the newest good point of each part always s
 it lacks media or secrets that an older one has, the newest that has them stays, too.
 
 Objects go in two steps, a day apart: what one prune finds unused, a prune on a later day
-deletes, if it still is. Nothing is deleted while backups fail.`,
+deletes, if it still is. Nothing is deleted while backups fail, nor while a point is of the
+future: either the clock here is wrong, or it was when that point was taken. In that case
+--drop ID removes the point, and nothing else.`,
 		Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.runPrune(cmd.Context(), o) },
 	}
@@ -40,6 +43,7 @@ deletes, if it still is. Nothing is deleted while backups fail.`,
 	f.IntVar(&o.policy.Weekly, "keep-weekly", 0, "of each of `N` weeks")
 	f.IntVar(&o.policy.Monthly, "keep-monthly", 0, "of each of `N` months")
 	f.IntVar(&o.policy.Yearly, "keep-yearly", 0, "of each of `N` years")
+	f.StringSliceVar(&o.drop, "drop", nil, "drop only this point, an `ID` of list: it is of the future, since the clock was wrong when it was taken")
 	f.BoolVar(&o.despite, "despite-failures", false, "prune although backups fail or are old: when the store is full")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only say which points go, why the others stay, and what that frees")
 	f.BoolVar(&o.yes, "yes", false, "don't ask")
@@ -59,6 +63,13 @@ func (p *program) runPrune(ctx context.Context, o pruneOptions) error {
 		return err
 	}
 	q := app.PruneRequest{Policy: o.policy, Despite: o.despite}
+	for _, id := range o.drop {
+		pt, err := a.Find(ctx, id)
+		if err != nil {
+			return a.Keyed(err)
+		}
+		q.Drop = append(q.Drop, pt.ID)
+	}
 	job, err := a.Prune(q)
 	if err != nil {
 		return err

@@ -40,6 +40,9 @@ type Options struct {
 	Journal jobs.Journal // to see whether backups fail
 	Backup  string       // name of the backup job in it
 	Policy  Policy
+	// Drop are points of the future, by their IDs: only these go, whatever the
+	// policy says.
+	Drop []string
 	// Agreed are the points that somebody has agreed to drop; nil: whatever the
 	// policy says.
 	Agreed []string
@@ -76,9 +79,6 @@ func (*Job) Name() string { return JobName }
 
 // Plan implements [jobs.Job].
 func (j *Job) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
-	if err := j.opt.Policy.Check(); err != nil {
-		return nil, err
-	}
 	if err := j.refuse(ctx); err != nil {
 		return nil, err
 	}
@@ -106,9 +106,6 @@ func ResultOf(run *jobs.Run) (Result, error) {
 
 // Preview says what a run would do.
 func (j *Job) Preview(ctx context.Context) (Result, error) {
-	if err := j.opt.Policy.Check(); err != nil {
-		return Result{}, err
-	}
 	if err := j.refuse(ctx); err != nil {
 		return Result{}, err
 	}
@@ -124,13 +121,15 @@ func (j *Job) Preview(ctx context.Context) (Result, error) {
 
 // refuse says why nothing may be deleted now.
 func (j *Job) refuse(ctx context.Context) error {
+	if err := j.opt.Policy.Check(); err != nil && len(j.opt.Drop) == 0 {
+		return err
+	}
 	points, err := j.opt.Archive.Points(ctx)
 	if err != nil || len(points) == 0 {
 		return err
 	}
-	newest := points[len(points)-1].Taken
-	if age := j.opt.Now().Sub(newest); age > stale && !j.opt.Despite {
-		return fmt.Errorf("nothing is pruned: the newest point is %d days old: either backups don't run or the clock is wrong (--despite-failures prunes all the same)", int(age.Hours()/24))
+	if err := j.refuseByTime(points); err != nil {
+		return err
 	}
 	if j.opt.Journal == nil || j.opt.Despite {
 		return nil
@@ -170,6 +169,9 @@ func (j *Job) choices(ctx context.Context) (Result, error) {
 	for _, p := range report.Points {
 		good[p.ID] = p.OK
 	}
+	if len(j.opt.Drop) > 0 {
+		r.Policy = "only what --drop names"
+	}
 	var all []Candidate
 	for _, p := range points {
 		if p.Err != nil {
@@ -177,6 +179,10 @@ func (j *Job) choices(ctx context.Context) (Result, error) {
 		}
 		damaged := !p.Verified.Time.IsZero() && !p.Verified.OK
 		all = append(all, candidate(p, good[p.ID] && !damaged))
+	}
+	if len(j.opt.Drop) > 0 {
+		r.Points, err = chooseNamed(all, j.opt.Drop)
+		return r, err
 	}
 	r.Points = Choose(all, j.opt.Policy)
 	return r, nil

@@ -198,6 +198,67 @@ func TestNothingIsPrunedWhenTheClockLooksWrong(t *testing.T) {
 	}
 }
 
+// A point that a wrong clock has taken goes by name, and only with a newer good
+// one to take its place.
+func TestPointOfTheFutureGoesByName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.take(time.Now().AddDate(1, 0, 0))
+	ahead := w.ids[2]
+	o := w.options()
+	if _, err := w.prune(o); err == nil || !strings.Contains(err.Error(), "the clock here is wrong, set it; if it was wrong when that point was taken, --drop "+ahead) {
+		t.Errorf("%v", err)
+	}
+	for id, want := range map[string]string{w.ids[0]: "is not of the future", "20270101T000000Z-0123456789abcdef": "is of the future"} {
+		o.Drop = []string{id}
+		if _, err := w.prune(o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	o.Drop, o.Policy = []string{ahead}, prune.Policy{}
+	o.Now = func() time.Time { return time.Now().AddDate(0, 0, 9) } // the same, with no backup since
+	if _, err := w.prune(o); err == nil || !strings.Contains(err.Error(), "9 days old") {
+		t.Errorf("%v", err)
+	}
+	w.lists(w.ids...)
+	o.Now = nil
+	plan, err := prune.New(o).Preview(t.Context())
+	w.ok(err)
+	if !plan.Points[0].Keep || !plan.Points[1].Keep || plan.Points[2].Keep {
+		t.Errorf("%+v", plan.Points)
+	}
+	r, err := w.prune(o)
+	w.ok(err)
+	if len(r.Report.Dropped) != 1 {
+		t.Errorf("%+v", r.Report)
+	}
+	w.lists(w.ids[:2]...)
+}
+
+func TestLastPointWithAPartIsNotDroppedByName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.takeMedia(time.Now().AddDate(1, 0, 0), 0)
+	o := w.options()
+	o.Drop = w.ids[1:]
+	if _, err := w.prune(o); err == nil || !strings.Contains(err.Error(), "no other good point has media") {
+		t.Errorf("%v", err)
+	}
+	w.take(time.Now().AddDate(2, 0, 0))
+	o.Drop = w.ids
+	if _, err := w.prune(o); err == nil || !strings.Contains(err.Error(), "not of the future") {
+		t.Errorf("%v", err)
+	}
+	w = newWorld(t, 0)
+	w.take(time.Now().AddDate(1, 0, 0))
+	o = w.options()
+	o.Drop = w.ids
+	if _, err := w.prune(o); err == nil || !strings.Contains(err.Error(), "take a backup first") {
+		t.Errorf("%v", err)
+	}
+	w.lists(w.ids...)
+}
+
 // What was agreed to is what goes.
 func TestPruneDropsNoMoreThanWasAgreed(t *testing.T) {
 	t.Parallel()

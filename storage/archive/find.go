@@ -45,6 +45,10 @@ func (a *Archive) Find(ctx context.Context, at string) (Point, error) {
 	return p[0], a.fillVerified(ctx, p)
 }
 
+// OfFuture says whether a point was taken later than it is now, by more than two
+// clocks may differ: either ours is wrong, or that which it was taken by was.
+func (p Point) OfFuture(now time.Time) bool { return p.Taken.Sub(now) > clockSkew }
+
 func newest(at string) bool { return at == "latest" || at == "" }
 
 // readSecond reads the last point and all of the same second, and puts the

@@ -155,29 +155,45 @@ func (p *pruning) look(ctx context.Context) error {
 	return nil
 }
 
-// checkClock compares our clock with the store's, and with what is there.
+// checkClock compares our clock with the store's, and with what is to stay. A
+// point that goes may be of the future: that is why.
 func (p *pruning) checkClock(ctx context.Context) error {
 	now := p.Now()
-	for _, pt := range append(slices.Clone(p.keep), p.drop...) {
-		if pt.Taken.Sub(now) > clockSkew {
-			return fmt.Errorf("nothing was deleted: point %s is of the future: the clock here is wrong (%s)", pt.ID, now.UTC().Format(time.RFC3339))
+	for _, pt := range p.keep {
+		if pt.OfFuture(now) {
+			return fmt.Errorf("nothing was deleted: it is %s here, and point %s is of the future: the clock here is wrong, or it was when that was taken",
+				now.UTC().Format(time.RFC3339), pt.ID)
 		}
 	}
 	if p.DryRun {
 		return nil
 	}
-	if _, err := p.a.store.Put(ctx, probeKey, []byte(now.UTC().Format(time.RFC3339Nano)), storage.PutOptions{}); err != nil {
-		return fmt.Errorf("ask the store what time it is: %w", err)
-	}
-	o, err := p.a.store.Stat(ctx, probeKey)
-	if err != nil {
-		return fmt.Errorf("ask the store what time it is: %w", err)
-	}
-	if d := o.Modified.Sub(now).Abs(); d > clockSkew {
+	off, err := p.a.ClockOff(ctx, now)
+	switch {
+	case err != nil:
+		return err
+	case off != 0:
 		return fmt.Errorf("nothing was deleted: it is %s for the store and %s here: set the clock",
-			o.Modified.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+			now.Add(off).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// ClockOff is by how much the store's clock is ahead of ours, where it is now;
+// 0 where they differ by no more than clocks may.
+func (a *Archive) ClockOff(ctx context.Context, now time.Time) (time.Duration, error) {
+	_, err := a.store.Put(ctx, probeKey, []byte(now.UTC().Format(time.RFC3339Nano)), storage.PutOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("ask the store what time it is: %w", err)
+	}
+	o, err := a.store.Stat(ctx, probeKey)
+	if err != nil {
+		return 0, fmt.Errorf("ask the store what time it is: %w", err)
+	}
+	if off := o.Modified.Sub(now); off.Abs() > clockSkew {
+		return off, nil
+	}
+	return 0, nil
 }
 
 // count finds out which packs the points need.

@@ -10,6 +10,7 @@ import (
 // PruneRequest is what a prune is asked for.
 type PruneRequest struct {
 	Policy  prune.Policy // the zero one: the configuration's
+	Drop    []string     // IDs of points of the future: only these go, whatever the policy
 	Agreed  []string     // points that somebody has agreed to drop; nil: any
 	Despite bool         // although backups fail
 }
@@ -22,11 +23,15 @@ func (a *Archive) Prune(q PruneRequest) (*prune.Job, error) {
 			Last: r.KeepLast, Hourly: r.KeepHourly, Daily: r.KeepDaily, Weekly: r.KeepWeekly, Monthly: r.KeepMonthly, Yearly: r.KeepYearly,
 		}
 	}
-	if err := errors.Join(usage(q.Policy.Check()), a.checkKeys()); err != nil {
+	err := a.checkKeys()
+	if len(q.Drop) == 0 {
+		err = errors.Join(usage(q.Policy.Check()), err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return prune.New(prune.Options{
-		Archive: a.Archive, Journal: a.Journal(), Backup: backup.JobName, Policy: q.Policy, Agreed: q.Agreed, Despite: q.Despite,
+		Archive: a.Archive, Journal: a.Journal(), Backup: backup.JobName, Policy: q.Policy, Drop: q.Drop, Agreed: q.Agreed, Despite: q.Despite,
 		Retain: a.place.retain(), Program: a.app.opt.Program, Progress: a.app.opt.Progress, Log: a.app.opt.Log,
 	}), nil
 }
