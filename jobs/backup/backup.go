@@ -190,6 +190,7 @@ type copied struct {
 // copy stores the parts' bytes and makes the manifest that names them.
 func (j *Job) copy(ctx context.Context, run *jobs.Run) (any, error) {
 	j.began, j.manifest, j.warnings = time.Now(), nil, nil
+	j.compareClocks(ctx)
 	j.comparePrevious(ctx)
 	w, err := j.opt.Archive.Writer(ctx, archive.WriterOptions{
 		Level: j.opt.Level, Retain: j.opt.Retain, Workers: j.opt.Jobs,
@@ -289,6 +290,7 @@ func (j *Job) commit(ctx context.Context, _ *jobs.Run) (any, error) {
 	m := j.manifest
 	m.Finished = time.Now().UTC()
 	j.compare(m)
+	j.compareTimes(m)
 	point, err := j.opt.Archive.Commit(ctx, m)
 	if err != nil {
 		return nil, err

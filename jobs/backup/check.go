@@ -1,10 +1,8 @@
 package backup
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
@@ -80,19 +78,6 @@ func checkTable(t synapse.Table, a archive.Table) error {
 // manyRows is from how many rows on it is worth a warning that a table lost
 // them all. Synapse's queues empty themselves all the time.
 const manyRows = 1000
-
-// comparePrevious remembers the newest point. Whatever hinders that hinders no
-// backup.
-func (j *Job) comparePrevious(ctx context.Context) {
-	point, err := j.opt.Archive.Find(ctx, "latest")
-	switch {
-	case err == nil:
-		j.previous = point.Manifest
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, archive.ErrNoKey), ctx.Err() != nil:
-	default:
-		j.warn("the newest recovery point can't be compared with: %v", err)
-	}
-}
 
 // compare warns of what is less than in the point before: true it may be, but
 // somebody should know.

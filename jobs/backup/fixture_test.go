@@ -41,7 +41,7 @@ type scripted struct {
 
 // newScripted makes a snapshot whose rows depend on seed from row `from` on.
 func newScripted(seed uint64, from int, rows ...int) *scripted {
-	s := &scripted{taken: time.Date(2026, 11, 25, 2, 0, 0, 0, time.UTC).Add(time.Duration(seed) * time.Hour), toc: []byte("PGDMP\x01\x0e\x00 toc")}
+	s := &scripted{taken: time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -9).Add(time.Duration(seed) * time.Hour), toc: []byte("PGDMP\x01\x0e\x00 toc")}
 	for i, n := range rows {
 		name := fmt.Sprintf("table%d", i)
 		s.tables = append(s.tables, synapse.Table{DumpID: 100 + i, Schema: "public", Name: name, Copy: "COPY public." + name + " (a) FROM stdin;\n", Pages: int64((n + 1) / 2)})
