@@ -61,6 +61,9 @@ func (p *program) runList(ctx context.Context) error {
 	if strings.Contains(text, unread) {
 		text += unread + " all is there, but not all data was read and decrypted: verify --read-data [--identity FILE]\n"
 	}
+	if n := len(points); n > 0 && points[n-1].OfFuture(time.Now()) {
+		text += future + ": the clock here is wrong, or it was when the point was taken: see prune --help\n"
+	}
 	if len(points) == 0 {
 		text = fmt.Sprintf("The archive of %s in %s has no recovery point yet: take one with backup\n", a.Name, a.Store)
 	}
@@ -83,7 +86,10 @@ func describe(pt archive.Point) (listed, []string) {
 		l.Sizes = &pt.Manifest.Sizes
 		logical, fresh, stored = jobs.Size(l.Sizes.Logical), jobs.Size(l.Sizes.New), jobs.Size(l.Sizes.Stored)
 	}
-	verified := verifiedText(pt.Verified)
+	verified, old := verifiedText(pt.Verified), shortAge(age)
+	if pt.OfFuture(time.Now()) {
+		old = future
+	}
 	if !pt.Verified.Time.IsZero() {
 		l.Verified = &pt.Verified
 	}
@@ -93,7 +99,7 @@ func describe(pt archive.Point) (listed, []string) {
 	case pt.Err != nil:
 		l.Error, verified = pt.Err.Error(), "DAMAGED"
 	}
-	return l, []string{pt.ID, shortAge(age), logical, fresh, stored, parts, verified}
+	return l, []string{pt.ID, old, logical, fresh, stored, parts, verified}
 }
 
 // partLetters are the parts of a point, short enough for a column: d m s, a dash
@@ -114,6 +120,9 @@ func partLetters(m *archive.Manifest) string {
 	}
 	return b.String()
 }
+
+// future is the age of a point that is newer than now.
+const future = "FUTURE"
 
 // unread marks a check that did not read the data.
 const unread = "*"

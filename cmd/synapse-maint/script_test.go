@@ -14,11 +14,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/synapse-maint/synapse-maint/internal/testbed"
+	"github.com/synapse-maint/synapse-maint/storage/archive"
+	"github.com/synapse-maint/synapse-maint/storage/dir"
 )
 
 // TestScripts runs testdata/*.txt on a real PostgreSQL and a real S3 server.
@@ -31,6 +34,7 @@ import (
 //	damage DIR PATTERN  change a byte of the first such file below DIR; cut: half it
 //	json                standard output is exactly one JSON document
 //	secretless TEXT…    neither output has one of these texts
+//	ahead DIR DURATION  the newest point of an archive again, taken so much later
 //	columns N           no line of standard output is wider
 func TestScripts(t *testing.T) {
 	pg, s3 := testbed.Postgres(t), testbed.S3(t)
@@ -62,6 +66,7 @@ func TestScripts(t *testing.T) {
 			"damage":     damage,
 			"json":       isJSON,
 			"secretless": secretless,
+			"ahead":      ahead,
 			"columns":    atMost,
 		},
 	})
@@ -172,4 +177,23 @@ func atMost(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%d columns: %s", n, line)
 		}
 	}
+}
+
+func ahead(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: ahead DIR DURATION")
+	}
+	ctx := ts.Value("t").(testing.TB).Context()
+	by, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	s, err := dir.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	a, err := archive.Open(ctx, s)
+	ts.Check(err)
+	p, err := a.Find(ctx, "latest")
+	ts.Check(err)
+	p.Manifest.Taken = p.Taken.Add(by)
+	id, err := a.Commit(ctx, p.Manifest)
+	ts.Check(err)
+	ts.Setenv("ahead", id)
 }

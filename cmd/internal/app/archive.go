@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"filippo.io/age"
 
@@ -114,7 +115,9 @@ func (a *App) JobIdentityFile(name string) (path string, chosen bool) {
 	return filepath.Join(dataFolder(), name+".job.key"), false
 }
 
-// Point finds a recovery point, as [archive.Archive.Find] does.
+// Point finds a recovery point, as [archive.Archive.Find] does. Where the newest
+// is of the future, nobody can tell whether that is the latest: it has to be
+// named, be it only because a wrong clock took it.
 func (a *Archive) Point(ctx context.Context, at string) (archive.Point, error) {
 	p, err := a.Find(ctx, at)
 	switch {
@@ -123,7 +126,25 @@ func (a *Archive) Point(ctx context.Context, at string) (archive.Point, error) {
 	case err != nil && p.ID == "":
 		return p, err
 	}
+	now := time.Now()
+	switch future := p.OfFuture(now); {
+	case future && (at == "latest" || at == ""):
+		return p, usage(a.unclear(ctx, p, now))
+	case future:
+		a.app.opt.Warn(fmt.Sprintf("it is %s here, and point %s is of the future: the clock here is wrong, or it was when that was taken", now.UTC().Format(time.RFC3339), p.ID))
+	}
 	return p, a.Keyed(err)
+}
+
+// unclear says why latest means nothing, and what to do: an older point taken in
+// its place could be years old where it is the clock here that is wrong.
+func (a *Archive) unclear(ctx context.Context, p archive.Point, now time.Time) error {
+	text := fmt.Sprintf("which point is the latest is not clear: it is %s here, and point %s is of the future. If the clock here is wrong, set it. If it was wrong when that point was taken, ",
+		now.UTC().Format(time.RFC3339), p.ID)
+	if older, _ := a.Find(ctx, now.UTC().Format(time.RFC3339)); older.ID != "" { // what is wrong with it is said to who names it
+		return errors.New(text + fmt.Sprintf("name the newest of those that are not, %s, or another of list; prune --drop %s removes that of the future", older.ID, p.ID))
+	}
+	return errors.New(text + "name it, or another of list; there is none that is not of the future: take a backup")
 }
 
 // Reader opens the archive for reading blobs.
