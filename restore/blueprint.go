@@ -53,9 +53,27 @@ func (b *Blueprint) Refusal() error {
 	return fmt.Errorf("restore refused, nothing was touched: %s", strings.Join(b.Problems, "; "))
 }
 
-// Destroys says whether the restore replaces or drops a live database.
-func (b *Blueprint) Destroys() bool {
-	return b.Request.Mode != synapse.ModeBeside && b.Server.LiveExists || b.deletes()
+// Destroys is what the restore destroys, as who is to confirm it is asked; empty:
+// nothing.
+func (b *Blueprint) Destroys() string {
+	var what []string
+	if b.Server.LiveExists {
+		switch b.Request.Mode {
+		case synapse.ModeSwap:
+			what = append(what, "replaces the live database "+b.Request.Live)
+		case synapse.ModeInPlace:
+			what = append(what, "drops the live database "+b.Request.Live)
+		}
+	}
+	for _, p := range b.Fill {
+		if p.Deletes > 0 {
+			what = append(what, fmt.Sprintf("deletes %s in %s", jobs.Count(p.Deletes, "file"), p.Where))
+		}
+	}
+	if len(what) == 0 {
+		return ""
+	}
+	return "restore " + strings.Join(what, " and ")
 }
 
 // deletes says whether files are deleted.

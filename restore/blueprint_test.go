@@ -54,6 +54,33 @@ func TestBlueprintTellsWhatWillBeLost(t *testing.T) {
 	}
 }
 
+// Who is asked has to know what about.
+func TestWhatARestoreDestroys(t *testing.T) {
+	t.Parallel()
+	there := synapse.Inspection{LiveExists: true}
+	files := func(n int64) []synapse.FillPlan {
+		return []synapse.FillPlan{{Where: "/data/media_store", Deletes: n}, {Where: "/secrets"}}
+	}
+	for _, c := range []struct {
+		mode   synapse.Mode
+		server synapse.Inspection
+		fill   []synapse.FillPlan
+		want   string
+	}{
+		{synapse.ModeSwap, there, files(0), "restore replaces the live database s"},
+		{synapse.ModeInPlace, there, files(2), "restore drops the live database s and deletes 2 files in /data/media_store"},
+		{synapse.ModeBeside, there, files(1), "restore deletes 1 file in /data/media_store"},
+		{"", synapse.Inspection{}, files(1234), "restore deletes 1,234 files in /data/media_store"},
+		{synapse.ModeSwap, synapse.Inspection{}, files(0), ""},
+		{synapse.ModeBeside, there, nil, ""},
+	} {
+		b := &Blueprint{Request: Request{Mode: c.mode, Live: "s"}, Server: c.server, Fill: c.fill}
+		if got := b.Destroys(); got != c.want {
+			t.Errorf("%s: %q, want %q", c.mode, got, c.want)
+		}
+	}
+}
+
 func TestNewerText(t *testing.T) {
 	t.Parallel()
 	for want, in := range map[string]synapse.Inspection{

@@ -306,7 +306,7 @@ func TestADryRunTouchesNothing(t *testing.T) {
 	b, err := job.Blueprint(t.Context(), &jobs.Run{RunID: id})
 	w.ok(err)
 	w.ok(b.Refusal())
-	if !b.Destroys() {
+	if b.Destroys() != "restore replaces the live database "+w.live {
 		t.Error("a swap is said to replace nothing")
 	}
 	for _, text := range []string{w.point.ID, w.live, "1 h 0 min ago", "never verified", "newer than the point", "rename " + w.live + " aside"} {

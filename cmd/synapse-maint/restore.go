@@ -165,8 +165,7 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 		return refusal
 	}
 	p.aside(progress.Fold(plan.String()) + "\n")
-	if plan.Destroys() {
-		what := fmt.Sprintf("restore replaces the live database %s", plan.Request.Live)
+	if what := plan.Destroys(); what != "" {
 		if err := p.confirm(ctx, o.yes, a.Name, what); err != nil {
 			return err
 		}
