@@ -156,6 +156,31 @@ func TestFolderWithOtherFilesIsRefused(t *testing.T) {
 }
 
 // A killed restore leaves a partial file and some whole ones; the next goes on.
+// A folder may be named by a link to it; nothing else may.
+func TestFolderBehindALink(t *testing.T) {
+	t.Parallel()
+	s := newSafe(t)
+	m, _ := s.take(t, source(keyFolder(t)))
+	dir := t.TempDir()
+	link, dangling := filepath.Join(dir, "link"), filepath.Join(dir, "dangling")
+	to := filepath.Join(dir, "to")
+	ok(t, os.Mkdir(to, 0o700))
+	ok(t, os.Symlink("to", link))
+	ok(t, os.Symlink("nowhere", dangling))
+	for range 2 { // the second finds what the first has written
+		_, err := secrets.Write(t.Context(), s.reader(t), m.Secrets, link)
+		ok(t, err)
+	}
+	if _, err := os.Stat(filepath.Join(to, m.Secrets.Files[0].Name)); err != nil {
+		t.Error(err)
+	}
+	for _, place := range []string{dangling, filepath.Join(to, m.Secrets.Files[0].Name)} {
+		if _, err := secrets.Write(t.Context(), s.reader(t), m.Secrets, place); err == nil || !strings.Contains(err.Error(), place+" is no folder: nothing was written") {
+			t.Errorf("%s: %v", place, err)
+		}
+	}
+}
+
 func TestWriteGoesOnAfterAKill(t *testing.T) {
 	t.Parallel()
 	s := newSafe(t)

@@ -89,17 +89,23 @@ func look(dir string, items []Item) (there map[string]bool, err error) {
 	for _, i := range items {
 		wanted[i.Name] = i.Data
 	}
-	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) && p == dir {
+	root := dir
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		root = real // a link to a folder is as good as the folder
+	}
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && p == root:
 			return fs.SkipAll
-		}
-		if err != nil {
+		case err != nil:
 			return fmt.Errorf("secrets: %w", err)
+		case p == root && !d.IsDir():
+			return fmt.Errorf("secrets: %s is no folder: nothing was written; choose another place", dir)
 		}
 		if d.IsDir() || strings.HasSuffix(p, partial) {
 			return nil
 		}
-		name, err := filepath.Rel(dir, p)
+		name, err := filepath.Rel(root, p)
 		if err != nil {
 			return err
 		}
