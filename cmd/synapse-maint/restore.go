@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -173,7 +175,7 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 	}
 	run, err = a.Run(ctx, job, id)
 	if run == nil {
-		return err
+		return readOnly(err)
 	}
 	var found []synapse.Found
 	if plan.Database != "" && ctx.Err() == nil {
@@ -194,6 +196,17 @@ func (p *program) carryOut(ctx context.Context, a *app.Archive, job *restore.Job
 		return hinted{err, hint}
 	}
 	return nil
+}
+
+// readOnly says what else there is where a store may only be read, as after an
+// intrusion: without lock and journal a killed restore could not go on, and two
+// would be in each other's way.
+func readOnly(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; a restore keeps its lock and journal in a store: name one that can be written with --store (init makes it) and this one with --from; "+
+		"export, and rescue.sh, need none", err)
 }
 
 // aside shows a plan: beside the result where that is JSON.

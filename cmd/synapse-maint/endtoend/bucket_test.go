@@ -108,6 +108,38 @@ func TestMediaAreRestoredByAnotherUserThanRoot(t *testing.T) {
 	}
 }
 
+// After an intrusion, a store is given to nobody but to be read.
+func TestARestoreFromAStoreThatMayOnlyBeRead(t *testing.T) {
+	t.Parallel()
+	s3 := testbed.S3(t)
+	w := emptyWorld(t, testbed.Postgres(t))
+	bucket := s3.Bucket(t)
+	w.set(s3.Env()...)
+	w.set("SYNAPSE_MAINT_STORE=" + s3.URL(bucket))
+	w.useDatabase(tinyDatabase(t, w.pg))
+	w.done("init")
+	w.done("backup")
+	want := w.fingerprint(w.name)
+	w.goOn()
+	w.set(s3.LimitedUser(t, bucket, "s3:GetObject", "s3:ListBucket")...)
+	for _, args := range [][]string{w.restore(), w.restore("--mode", "beside", "--target-database", w.name+"_beside")} {
+		w.fails(exitFailed, []string{"does not allow s3:PutObject", "with --store (init makes it) and this one with --from", "export, and rescue.sh, need none"}, args...)
+	}
+	if left := w.databases(); left != "" {
+		t.Errorf("there is %s", left)
+	}
+	w.done("export", "latest", filepath.Join(w.dir, "out"))
+	scratch := "file://" + filepath.Join(w.dir, "scratch")
+	w.done("init", "--store", scratch)
+	w.done(w.restore("--store", scratch, "--from", s3.URL(bucket))...)
+	if got := w.fingerprint(w.name); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+	run, _, _ := strings.Cut(w.done("restore", "status", "--store", scratch), ":")
+	w.done("restore", "undo", run, "--store", scratch, "--yes")
+	w.done("restore", "drop", run, "--store", scratch, "--yes")
+}
+
 // Others made 7,000 LISTs a day for 950 objects, and 40,000 for a backup of
 // 20 GB (kopia#2542, longhorn#9817).
 func TestTheStoreIsListedAFewTimesWhateverItHolds(t *testing.T) {
