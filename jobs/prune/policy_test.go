@@ -52,6 +52,8 @@ func TestPolicyKeeps(t *testing.T) {
 		{"days", prune.Policy{Daily: 2}, append(nights(4), prune.Candidate{ID: "evening", Taken: noon(1).Add(8 * time.Hour), Good: true, Parts: []string{"database", "media"}}), "0 evening"},
 		{"hours", prune.Policy{Hourly: 2}, append(nights(1), prune.Candidate{ID: "minute", Taken: noon(0).Add(time.Minute), Good: true, Parts: []string{"media"}}, night(1, true, "database")), "minute 0 1"},
 		{"weeks end on Sunday", prune.Policy{Weekly: 2}, nights(9), "0 3"},
+		{"the same week of two years", prune.Policy{Weekly: 2}, []prune.Candidate{night(0, true, "media"), night(364, true, "media")}, "0 364"},
+		{"the same month of two years", prune.Policy{Monthly: 2}, []prune.Candidate{night(0, true, "media"), night(365, true, "media")}, "0 365"},
 		{"months", prune.Policy{Monthly: 2}, nights(40), "0 25"},
 		{"years", prune.Policy{Yearly: 3}, nights(800), "0 329 694"},
 		{"rules together", prune.Policy{Last: 1, Daily: 3, Weekly: 2, Monthly: 2}, nights(40), "0 1 2 3 25"},

@@ -1,148 +1,19 @@
 package prune_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
-	"github.com/synapse-maint/synapse-maint/jobs/journal"
 	"github.com/synapse-maint/synapse-maint/jobs/prune"
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
-	"github.com/synapse-maint/synapse-maint/storage/mem"
 	"github.com/synapse-maint/synapse-maint/storage/storetest"
 )
-
-const server = "matrix.example.org"
-
-// world is an archive with a point for each of some nights, the newest an hour
-// old, and the journal of the backups that took them.
-type world struct {
-	t       *testing.T
-	store   storage.Store
-	archive *archive.Archive
-	runner  *jobs.Runner
-	ids     []string // of the points, oldest first
-}
-
-func newWorld(t *testing.T, n int) *world {
-	t.Helper()
-	w := &world{t: t, store: mem.New()}
-	var err error
-	w.archive, err = archive.Init(t.Context(), w.store, archive.InitOptions{Homeserver: server, Program: "test"})
-	w.ok(err)
-	w.runner = &jobs.Runner{Journal: journal.New(w.store), Locker: journal.NewLocker(w.store, journal.Options{})}
-	for i := range n {
-		w.take(time.Now().Add(-time.Hour - time.Duration(n-1-i)*24*time.Hour))
-	}
-	return w
-}
-
-func (w *world) ok(err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// take takes a point of a database of one table, other rows each time.
-func (w *world) take(at time.Time) {
-	w.t.Helper()
-	ctx := w.t.Context()
-	wr, err := w.archive.Writer(ctx, archive.WriterOptions{})
-	w.ok(err)
-	toc, _, err := wr.Add(ctx, []byte("PGDMP"))
-	w.ok(err)
-	text := []byte(fmt.Sprintf("row of %s\n", at))
-	rows, _, err := wr.Add(ctx, text)
-	w.ok(err)
-	_, err = wr.Close(ctx)
-	w.ok(err)
-	id, err := w.archive.Commit(ctx, &archive.Manifest{
-		Homeserver: server, Started: time.Now(), Taken: at, Database: &archive.Database{
-			Info: []byte("{}"), TOC: []archive.Blob{{ID: toc, Size: 5}},
-			Tables: []archive.Table{{Name: "t", Rows: 1, Bytes: int64(len(text)), Blobs: []archive.Blob{{ID: rows, Size: int64(len(text)), Rows: 1}}}},
-		},
-	})
-	w.ok(err)
-	w.ids = append(w.ids, id)
-}
-
-// takeMedia takes a point of one media file, with as many lost.
-func (w *world) takeMedia(at time.Time, lost int64) {
-	w.t.Helper()
-	ctx := w.t.Context()
-	wr, err := w.archive.Writer(ctx, archive.WriterOptions{})
-	w.ok(err)
-	id, _, err := wr.Add(ctx, []byte("picture"))
-	w.ok(err)
-	l := wr.Listing()
-	w.ok(l.Add(ctx, archive.Entry{Path: "local_content/aa/bb/cc", Size: 7, SHA256: id, Blobs: []archive.ID{id}}))
-	listing, err := l.Close(ctx)
-	w.ok(err)
-	_, err = wr.Close(ctx)
-	w.ok(err)
-	point, err := w.archive.Commit(ctx, &archive.Manifest{Homeserver: server, Started: at, Taken: at, Media: &archive.Media{
-		Listing: listing, Files: 1, Bytes: 7, Proof: &archive.Proof{Lost: &archive.Findings{Count: lost}},
-	}})
-	w.ok(err)
-	w.ids = append(w.ids, point)
-}
-
-// backup runs a backup job that ends with err.
-func (w *world) backup(err error) {
-	w.t.Helper()
-	id, ferr := w.runner.Fresh(w.t.Context(), server, "backup")
-	w.ok(ferr)
-	_, _ = w.runner.Run(w.t.Context(), failing{err}, id)
-}
-
-// failing is a job of one step.
-type failing struct{ err error }
-
-func (failing) Name() string { return "backup" }
-
-func (f failing) Plan(context.Context, *jobs.Run) ([]jobs.Step, error) {
-	return []jobs.Step{{Name: "copy", Do: func(context.Context) (any, error) { return nil, f.err }}}, nil
-}
-
-func (w *world) options() prune.Options {
-	return prune.Options{Archive: w.archive, Journal: w.runner.Journal, Backup: "backup", Policy: prune.Policy{Last: 2}}
-}
-
-func (w *world) prune(o prune.Options) (prune.Result, error) {
-	w.t.Helper()
-	id, err := w.runner.Fresh(w.t.Context(), server, prune.JobName)
-	w.ok(err)
-	run, err := w.runner.Run(w.t.Context(), prune.New(o), id)
-	if err != nil {
-		return prune.Result{}, err
-	}
-	return prune.ResultOf(run)
-}
-
-// listed are the IDs of the points that are there, oldest first.
-func (w *world) listed() []string {
-	w.t.Helper()
-	points, err := w.archive.Points(w.t.Context())
-	w.ok(err)
-	var ids []string
-	for _, p := range points {
-		ids = append(ids, p.ID)
-	}
-	return ids
-}
-
-func (w *world) lists(want ...string) {
-	w.t.Helper()
-	if got := w.listed(); strings.Join(got, " ") != strings.Join(want, " ") {
-		w.t.Errorf("the points are %v, want %v", got, want)
-	}
-}
 
 func TestPruneDropsWhatNoRuleWants(t *testing.T) {
 	t.Parallel()
@@ -183,6 +54,27 @@ func TestNothingIsPrunedWhileBackupsFail(t *testing.T) {
 	_, err = w.prune(o)
 	w.ok(err)
 	w.lists(w.ids[2:]...)
+}
+
+// A backup that was interrupted, or lacks a part, is none to count on either.
+func TestNothingIsPrunedAfterABackupThatIsNotDone(t *testing.T) {
+	t.Parallel()
+	for state, backup := range map[jobs.State]func(w *world){
+		jobs.Incomplete:  func(w *world) { w.backup(fmt.Errorf("%w: the point has no media", jobs.ErrIncomplete)) },
+		jobs.Interrupted: func(w *world) { w.interrupted() },
+	} {
+		w := newWorld(t, 4)
+		backup(w)
+		_, err := w.prune(w.options())
+		if err == nil || !strings.Contains(err.Error(), "while backups fail") || !strings.Contains(err.Error(), " is "+string(state)) {
+			t.Errorf("%s: %v", state, err)
+		}
+		w.lists(w.ids...)
+		w.backup(nil)
+		_, err = w.prune(w.options())
+		w.ok(err)
+		w.lists(w.ids[2:]...)
+	}
 }
 
 func TestNothingIsPrunedWhenTheClockLooksWrong(t *testing.T) {
@@ -271,30 +163,71 @@ func TestPruneDropsNoMoreThanWasAgreed(t *testing.T) {
 	w.lists(w.ids...)
 }
 
-// A damaged point is no reason to drop a good one.
-func TestPointsThatLackBlobsDoNotCount(t *testing.T) {
+// A damaged point is no reason to drop a good one: neither one that lacks what it
+// needs, nor one of which a check has found that it is not what was put, be it
+// that its disk returns the right bytes now.
+func TestDamagedPointsDoNotCount(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 3)
-	before := map[string]bool{}
-	for o, err := range w.store.List(t.Context(), "packs/") {
+	for name, damage := range map[string]func(w *world, pack string){
+		"gone": func(w *world, pack string) { w.ok(w.store.Delete(t.Context(), pack)) },
+		"other bytes": func(w *world, pack string) {
+			body, err := storage.ReadAll(t.Context(), w.store, pack)
+			w.ok(err)
+			body[len(body)/2] ^= 1
+			_, err = w.store.Put(t.Context(), pack, body, storage.PutOptions{})
+			w.ok(err)
+			w.mustFindDamage(w.store)
+		},
+		"other bytes once": func(w *world, pack string) {
+			w.mustFindDamage(storetest.Faulty(w.store, func(c storetest.Call) storetest.Fault {
+				return storetest.Fault{Corrupt: c.Key == pack}
+			}))
+		},
+	} {
+		w := newWorld(t, 3)
+		packs := w.newPacks(func() { w.take(time.Now()) })
+		if len(packs) != 1 {
+			t.Fatalf("%s: %d packs", name, len(packs))
+		}
+		damage(w, packs[0])
+		r, err := w.prune(w.options())
 		w.ok(err)
-		before[o.Key] = true
-	}
-	w.take(time.Now())
-	for o, err := range w.store.List(t.Context(), "packs/") {
-		w.ok(err)
-		if !before[o.Key] {
-			w.ok(w.store.Delete(t.Context(), o.Key))
+		w.lists(w.ids[1:]...)
+		if why := r.Points[3].Why[0]; why != "not verified as good: kept, and not counted" {
+			t.Errorf("%s: the damaged one stays because of %q", name, why)
 		}
 	}
-	plan, err := prune.New(w.options()).Preview(t.Context())
-	if err != nil {
-		w.lists(w.ids...) // to refuse is right, too
-		return
+}
+
+// Who lacks the right to delete must not take it for done, night after night.
+func TestPruneThatMayDeleteNothingIsIncomplete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 4)
+	a, err := archive.Open(t.Context(), storetest.Faulty(w.store, func(c storetest.Call) storetest.Fault {
+		if c.Op == storetest.Delete && !strings.HasPrefix(c.Key, "locks/") {
+			return storetest.Fault{Err: fs.ErrPermission}
+		}
+		return storetest.Fault{}
+	}))
+	w.ok(err)
+	o := w.options()
+	o.Archive = a
+	if _, err := w.prune(o); !errors.Is(err, jobs.ErrIncomplete) || !strings.Contains(err.Error(), "the right to delete is missing") {
+		t.Errorf("%v", err)
 	}
-	if !plan.Points[1].Keep || !plan.Points[2].Keep || plan.Points[0].Keep {
-		t.Errorf("%+v", plan.Points)
+	w.lists(w.ids...)
+}
+
+// What a point needs that can't be read, nobody knows; the way out is said.
+func TestNothingIsPrunedWhileAPointCantBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 4)
+	_, err := w.store.Put(t.Context(), "points/"+w.ids[3], []byte("rubbish"), storage.PutOptions{})
+	w.ok(err)
+	if _, err := w.prune(w.options()); err == nil || !strings.Contains(err.Error(), "copy it here from another store") {
+		t.Errorf("%v", err)
 	}
+	w.lists(w.ids...)
 }
 
 // Every night a success, and files gone: what the points say of themselves counts.

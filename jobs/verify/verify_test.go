@@ -132,6 +132,45 @@ func TestFlippedByteIsFound(t *testing.T) {
 	ok(t, err)
 }
 
+// A pack that no point needs, yet: the next backup may count on it.
+func TestDamageThatNoPointNeedsIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	s := mem.New()
+	fill(t, s, archive.InitOptions{}, 2)
+	a, err := archive.Open(t.Context(), s)
+	ok(t, err)
+	before := map[string]bool{}
+	for o, err := range s.List(t.Context(), "packs/") {
+		ok(t, err)
+		before[o.Key] = true
+	}
+	w, err := a.Writer(t.Context(), archive.WriterOptions{})
+	ok(t, err)
+	_, _, err = w.Add(t.Context(), []byte("of a backup that was killed"))
+	ok(t, err)
+	_, err = w.Close(t.Context())
+	ok(t, err)
+	key := ""
+	for o, err := range s.List(t.Context(), "packs/") {
+		if ok(t, err); !before[o.Key] {
+			key = o.Key
+		}
+	}
+	body, err := storage.ReadAll(t.Context(), s, key)
+	ok(t, err)
+	body[len(body)/2] ^= 4
+	_, err = s.Put(t.Context(), key, body, storage.PutOptions{})
+	ok(t, err)
+	done, err := run(t.Context(), s, verify.Options{ReadData: 1})
+	if !errors.Is(err, archive.ErrCorrupt) || !strings.Contains(err.Error(), "every recovery point checked can be restored, but there are") || !strings.Contains(err.Error(), key) {
+		t.Errorf("%v", err)
+	}
+	r, err := verify.ResultOf(done)
+	if ok(t, err); done.State != jobs.Failed || len(r.Points) != 1 || !r.Points[0].OK || len(r.Damaged) != 1 {
+		t.Errorf("%s: %+v", done.State, r)
+	}
+}
+
 func TestNothingToVerifyIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	s := mem.New()
