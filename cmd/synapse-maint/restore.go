@@ -38,8 +38,9 @@ folder named by --secrets-path, signing key and configuration.
   beside    loads into a database named by --target-database, and touches nothing else
 
 Of the media, files that are missing or differ are written, before the database goes live;
-nothing is deleted unless --delete-extra says so. --media-only without --only restores these
-media and nothing else.
+nothing is deleted unless --delete-extra says so, and then only files of Synapse's classes
+that the point has: what else lies in the folder stays. --media-only without --only restores
+these media and nothing else.
 
 The plan is printed first. What can't work is refused before anything is touched. Killed or
 interrupted, the same command goes on where it stopped.`
@@ -66,7 +67,7 @@ func (p *program) restoreCommand() *cobra.Command {
 	f.StringVar(&o.request.MediaPath, "media-path", "", "`DIR` to restore the media to (default: the configured media folder)")
 	f.StringSliceVar(&o.request.MediaOnly, "media-only", nil, "of the media only these classes, folders or files (`PATHS` below the media folder), and without --only nothing else")
 	f.BoolVar(&o.request.CheckAll, "check-all", false, "compare the bytes of media whose size and time are right, too")
-	f.BoolVar(&o.request.DeleteExtra, "delete-extra", false, "delete media that the point does not have")
+	f.BoolVar(&o.request.DeleteExtra, "delete-extra", false, "delete media of Synapse's classes that the point does not have")
 	f.StringVar(&o.request.SecretsPath, "secrets-path", "", "`DIR` to write the secrets to: new, or empty")
 	f.BoolVar(&o.force, "force", false, "let the database go live in spite of serious findings")
 	f.DurationVar(&o.keepOld, "keep-old", 0, "how long the database that was live is kept (default 72h)")
