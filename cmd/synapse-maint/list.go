@@ -20,8 +20,8 @@ func (p *program) listCommand() *cobra.Command {
 		Short: "Recovery points: time, age, sizes, verified",
 		Long: `Lists the recovery points, newest last. Logical is what a point holds, new what the
 archive did not have when it was taken, stored what that took in the store. Parts are
-d(atabase), m(edia) and s(ecrets), - for one that failed; ! marks a point that was taken
-when something was lost already.`,
+d(atabase), m(edia) and s(ecrets), - for one that failed, or after one that is there in part;
+! marks a point that was taken when something was lost already.`,
 		Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.runList(cmd.Context()) },
 	}
