@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -41,7 +42,7 @@ func (j *Job) copies(run *jobs.Run) []jobs.Step {
 			}
 			note, err := c.Copy(ctx, r.Point, j.opt.Progress)
 			note.Store = c.Name()
-			if err != nil && ctx.Err() == nil {
+			if err != nil && ctx.Err() == nil && !errors.Is(err, jobs.ErrIncomplete) {
 				err = fmt.Errorf("%w: %w", jobs.ErrIncomplete, err)
 			}
 			return note, err

@@ -36,7 +36,7 @@ type CopyReport struct {
 // CopiedPoint is a point that was to be copied.
 type CopiedPoint struct {
 	ID    string // in the archive it is from
-	As    string // its ID in the other; the same, but where Recoded; empty if Err
+	As    string // its ID in the other; the same, but where Recoded; empty if it is not there
 	There bool   // it was there before
 	Err   error  // why it was not copied: what it needs is damaged
 }

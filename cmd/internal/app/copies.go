@@ -80,7 +80,7 @@ func (c copyTo) Copy(ctx context.Context, point string, report func(jobs.Progres
 	done.Packs, done.Bytes = r.Packs, r.Bytes
 	there := false
 	for _, p := range r.Points {
-		if p.Error == "" {
+		if p.As != "" { // where the store failed, some were not come to
 			done.Points = append(done.Points, p.As)
 			there = there || p.ID == point
 		}
