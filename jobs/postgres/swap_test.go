@@ -243,6 +243,26 @@ func TestDropTakesOnlyWhatARestoreMade(t *testing.T) {
 	must(t, s.Drop(t.Context(), "drop_mine", oid))
 }
 
+// PostgreSQL drops no database with a subscription: what helps is said, and does.
+func TestDropOfADatabaseThatSubscribes(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	for _, name := range []string{"drop_subscribed", "vacate_subscribed"} {
+		oid := created(t, p, s, "run-1", name, synapse.Database{Encoding: "UTF8", Collate: "C", CType: "C"})
+		must(t, p.Exec(t.Context(), name, `CREATE SUBSCRIPTION "Sub" CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)`))
+		drop := func() error { return s.Drop(t.Context(), name, oid) }
+		if name == "vacate_subscribed" {
+			drop = func() error { return s.Vacate(t.Context(), name, oid, false) }
+		}
+		err := drop()
+		wantError(t, err, "it subscribes by logical replication: as a superuser in "+name+` run ALTER SUBSCRIPTION "Sub" DISABLE; `)
+		_, rest, _ := strings.Cut(err.Error(), " run ")
+		statements, _, _ := strings.Cut(rest, "then give the command again")
+		must(t, p.Exec(t.Context(), name, statements))
+		must(t, drop())
+	}
+}
+
 // The rows that a load wrote bring autovacuum. Its workers end for a drop, but
 // not for one WITH (FORCE) of a role that is no superuser.
 func TestAutovacuumIsNotInTheWayOfADrop(t *testing.T) {

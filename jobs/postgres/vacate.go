@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -49,7 +51,30 @@ func (s *Server) dropDatabase(ctx context.Context, c *pgx.Conn, r row, end bool)
 		}
 		defer stop()
 	}
-	return execute(ctx, c, "DROP DATABASE IF EXISTS "+quote(r.Name))
+	err := execute(ctx, c, "DROP DATABASE IF EXISTS "+quote(r.Name))
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "55006" { // object_in_use
+		return cmp.Or(subscribed(ctx, c, r), err)
+	}
+	return err
+}
+
+// subscribed says that a database has subscriptions, with which it is never
+// dropped, and how they go. No restore does it: whether the publisher's slot is
+// still needed, by the database that is live for one, is the operator's to know.
+func subscribed(ctx context.Context, c *pgx.Conn, r row) error {
+	rows, err := c.Query(ctx, "SELECT pg_catalog.quote_ident(subname) FROM pg_catalog.pg_subscription WHERE subdbid = $1 ORDER BY subname", r.OID)
+	if err != nil {
+		return nil //nolint:nilerr // what the drop said is said
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(names) == 0 {
+		return nil //nolint:nilerr // likewise
+	}
+	var end strings.Builder
+	for _, n := range names {
+		fmt.Fprintf(&end, "ALTER SUBSCRIPTION %[1]s DISABLE; ALTER SUBSCRIPTION %[1]s SET (slot_name = NONE); DROP SUBSCRIPTION %[1]s; ", n)
+	}
+	return fmt.Errorf("it subscribes by logical replication: as a superuser in %s run %sthen give the command again; the publisher keeps its slot", r.Name, end.String())
 }
 
 // Databases lists the databases that one can connect to, by name, with the runs
