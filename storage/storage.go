@@ -60,6 +60,13 @@ type PutOptions struct {
 	SHA256 string
 }
 
+// Retainer is a [Store] that can lock what is there already.
+type Retainer interface {
+	// Retain makes the object under key undeletable until then. One that is
+	// locked for longer stays as it is, and is no error.
+	Retain(ctx context.Context, key string, until time.Time) error
+}
+
 // Store keeps objects. Implementations are safe for concurrent use and retry
 // by themselves what is worth retrying (a lost connection, 503), so an error
 // they return is final for this call. All methods stop when ctx ends.

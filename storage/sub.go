@@ -2,9 +2,12 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"strings"
+	"time"
 )
 
 // Sub returns the part of s below prefix as a store of its own: its keys,
@@ -53,6 +56,15 @@ func (s *sub) List(ctx context.Context, prefix string) iter.Seq2[Object, error] 
 			}
 		}
 	}
+}
+
+// Retain implements [Retainer] where the store does.
+func (s *sub) Retain(ctx context.Context, key string, until time.Time) error {
+	r, ok := s.Store.(Retainer)
+	if !ok {
+		return fmt.Errorf("lock %s%s: %w", s.prefix, key, errors.ErrUnsupported)
+	}
+	return r.Retain(ctx, s.prefix+key, until)
 }
 
 func (s *sub) Delete(ctx context.Context, key string) error {

@@ -151,6 +151,31 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[storage.Objec
 	}
 }
 
+// Retain implements [storage.Retainer].
+func (s *Store) Retain(ctx context.Context, key string, until time.Time) error {
+	if err := check(ctx, "lock", key); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.objects[key]
+	if !ok {
+		return fail("lock", key, fs.ErrNotExist)
+	}
+	if until.After(o.retain) {
+		o.retain = until
+		s.objects[key] = o
+	}
+	return nil
+}
+
+// RetainedUntil returns until when the object can't be deleted.
+func (s *Store) RetainedUntil(key string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.objects[key].retain
+}
+
 // Delete implements [storage.Store]. A retained object can't be deleted.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := check(ctx, "delete", key); err != nil {

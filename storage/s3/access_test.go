@@ -134,6 +134,49 @@ func TestObjectLock(t *testing.T) {
 	wantLine(t, "put", err, nil, "has no object lock: use one that was made with it")
 }
 
+// What is there is locked again, never for shorter, and the lock's words are those
+// of a put.
+func TestRetain(t *testing.T) {
+	t.Parallel()
+	server := testbed.S3(t)
+	bucket := server.LockedBucket(t)
+	for _, mode := range []string{"governance", "compliance"} {
+		s := storage.Sub(open(t, server.URL(bucket)+"&lock_mode="+mode), mode)
+		now := time.Now()
+		if _, err := s.Put(t.Context(), "a", body, storage.PutOptions{RetainUntil: now.Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Put(t.Context(), "b", body, storage.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []time.Duration{2 * time.Hour, time.Minute} { // the second is shorter
+			for _, key := range []string{"a", "b"} {
+				if err := s.(storage.Retainer).Retain(t.Context(), key, now.Add(d)); err != nil {
+					t.Errorf("%s, for %s: %v", mode, d, err)
+				}
+				got, err := server.Retention(t, bucket, mode+"/"+key)
+				if want := strings.ToUpper(mode) + " until " + now.Add(2*time.Hour).UTC().Format(time.RFC3339); err != nil || got != want {
+					t.Errorf("%s after %s: %s (%v), want %s", key, d, got, err, want)
+				}
+			}
+		}
+		if err := s.(storage.Retainer).Retain(t.Context(), "absent", now.Add(time.Hour)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("an absent object: %v", err)
+		}
+	}
+}
+
+func TestRetainWithoutTheRight(t *testing.T) {
+	server := testbed.S3(t)
+	bucket := server.LockedBucket(t)
+	if _, err := open(t, server.URL(bucket)).Put(t.Context(), "a", body, storage.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	setEnv(t, server.LimitedUser(t, bucket, "s3:GetObject", "s3:PutObject", "s3:ListBucket"))
+	err := open(t, server.URL(bucket)).Retain(t.Context(), "a", time.Now().Add(time.Hour))
+	wantLine(t, "lock", err, fs.ErrPermission, "does not allow s3:PutObjectRetention to these credentials")
+}
+
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	testbed.S3(t)

@@ -104,7 +104,7 @@ func lacksObjectLock(err error) bool {
 func right(op string) string {
 	return map[string]string{
 		"put": "s3:PutObject", "get": "s3:GetObject", "stat": "s3:GetObject",
-		"list": "s3:ListBucket", "delete": "s3:DeleteObject",
+		"list": "s3:ListBucket", "delete": "s3:DeleteObject", "lock": "s3:PutObjectRetention",
 	}[op]
 }
 

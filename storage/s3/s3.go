@@ -13,7 +13,6 @@ package s3
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -100,7 +99,7 @@ func (s *Store) putInput(key string, body []byte, sum [sha256.Size]byte, opt sto
 		in.IfMatch = &opt.IfMatch
 	}
 	if !opt.RetainUntil.IsZero() {
-		in.ObjectLockMode = types.ObjectLockMode(cmp.Or(strings.ToUpper(s.config.LockMode), string(types.ObjectLockModeGovernance)))
+		in.ObjectLockMode = types.ObjectLockMode(s.lockMode())
 		in.ObjectLockRetainUntilDate = &opt.RetainUntil
 	}
 	return in

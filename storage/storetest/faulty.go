@@ -2,9 +2,11 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/synapse-maint/synapse-maint/storage"
 )
@@ -19,6 +21,7 @@ const (
 	Stat   Op = "stat"
 	List   Op = "list"
 	Delete Op = "delete"
+	Retain Op = "retain" // of stores that can
 )
 
 // Call is one call of a store.
@@ -77,7 +80,7 @@ func (s *FaultyStore) Count(ops ...Op) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(ops) == 0 {
-		ops = []Op{Put, Get, Stat, List, Delete}
+		ops = []Op{Put, Get, Stat, List, Delete, Retain}
 	}
 	n := 0
 	for _, op := range ops {
@@ -187,6 +190,18 @@ func (s *FaultyStore) List(ctx context.Context, prefix string) iter.Seq2[storage
 		}
 		s.store.List(ctx, prefix)(yield)
 	}
+}
+
+// Retain implements [storage.Retainer] where the store does.
+func (s *FaultyStore) Retain(ctx context.Context, key string, until time.Time) error {
+	if f := s.fault(ctx, Retain, key); f.Err != nil {
+		return f.Err
+	}
+	r, ok := s.store.(storage.Retainer)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return r.Retain(ctx, key, until)
 }
 
 // Delete implements [storage.Store].
