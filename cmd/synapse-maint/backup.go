@@ -139,6 +139,9 @@ func backupText(r backup.Result, a *app.Archive) string {
 		} else {
 			line("copy", "%s, %s sent", c.Store, jobs.Size(c.Bytes))
 		}
+		for _, w := range c.Warnings {
+			line("warning", "copy to %s: %s", c.Store, w)
+		}
 	}
 	for _, w := range r.Warnings {
 		line("warning", "%s", w)

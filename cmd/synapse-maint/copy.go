@@ -98,6 +98,9 @@ func copyText(r copies.Result) string {
 		how = "read, and stored under the keys of the other archive"
 	}
 	line("size", "%s, %s, %s", jobs.Count(int64(r.Packs), "pack"), jobs.Size(r.Bytes), how)
+	for _, w := range r.Warnings {
+		line("warning", "%s", w)
+	}
 	if !r.DryRun {
 		line("time", "%s", progress.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	}

@@ -216,6 +216,9 @@ func (j *Job) copy(ctx context.Context, run *jobs.Run) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if stats.Unlocked != nil {
+		j.warn("%v", stats.Unlocked)
+	}
 	m.Sizes = archive.Sizes{Logical: held(m), New: stats.NewBytes, Stored: stats.StoredBytes}
 	m.Sizes.New = min(m.Sizes.New, m.Sizes.Logical) // listings are new, and nothing that is held
 	j.manifest = m

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -262,6 +263,34 @@ func TestWrongArchiveIsRefused(t *testing.T) {
 	if _, err := job.Plan(t.Context(), &jobs.Run{}); err == nil || !strings.Contains(err.Error(), server) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// What can't be locked again is said, and no reason to go without a point.
+func TestLockThatIsRefusedIsAWarning(t *testing.T) {
+	t.Parallel()
+	k, bare := newKeys(t), mem.New()
+	initArchive(t, bare, k)
+	mustTake(t, bare, k, newScripted(1, 0, 9), 1)
+	s := storetest.Faulty(bare, func(c storetest.Call) storetest.Fault {
+		if c.Op == storetest.Retain {
+			return storetest.Fault{Err: fmt.Errorf("not allowed: %w", fs.ErrPermission)}
+		}
+		return storetest.Fault{}
+	})
+	a, err := archive.Open(t.Context(), s, k.job...)
+	ok(t, err)
+	snap := newScripted(2, 5, 9)
+	run, err := runner(s).Run(t.Context(), backup.New(backup.Options{
+		Archive: a, Homeserver: server, Retain: 720 * time.Hour,
+		Source: func(context.Context) (backup.Snapshot, error) { return snap, nil },
+	}), id(2))
+	ok(t, err)
+	r, err := backup.ResultOf(run)
+	ok(t, err)
+	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "can be deleted sooner than 720h0m0s from now: lock ") {
+		t.Errorf("warnings: %q", r.Warnings)
+	}
+	mustHold(t, bare, k, points(t, bare, k)[1], snap)
 }
 
 func TestPreviewTouchesNothing(t *testing.T) {

@@ -25,6 +25,8 @@ type Copied struct {
 	Packs  int      `json:"packs"`           // written
 	Bytes  int64    `json:"bytes"`           // of these
 	Error  string   `json:"error,omitempty"` // from the journal: why it is not complete
+	// Warnings are what did not keep the points away, and should be known.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // stepCopyTo begins the names of the steps that copy. Stored data.

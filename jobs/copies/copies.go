@@ -45,6 +45,8 @@ type Result struct {
 	Bytes   int64   `json:"bytes"`             // of these
 	Seconds float64 `json:"seconds"`
 	DryRun  bool    `json:"dry_run,omitempty"`
+	// Warnings are what did not keep the points away, and should be known.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Point is a recovery point that was to be copied.
@@ -123,6 +125,9 @@ func (o Options) options() archive.CopyOptions {
 
 func (o Options) result(report archive.CopyReport) Result {
 	r := Result{From: o.FromName, To: o.ToName, Recoded: report.Recoded, Packs: report.Packs, Bytes: report.Bytes}
+	if report.Unlocked != nil {
+		r.Warnings = append(r.Warnings, report.Unlocked.Error())
+	}
 	for _, p := range report.Points {
 		point := Point{ID: p.ID, As: p.As, There: p.There}
 		if p.Err != nil {

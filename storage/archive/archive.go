@@ -100,6 +100,7 @@ func Init(ctx context.Context, s storage.Store, o InitOptions) (*Archive, error)
 	if o.Homeserver == "" {
 		return nil, errors.New("init archive: no homeserver's name given")
 	}
+	began := time.Now()
 	switch raw, err := loadConfig(ctx, s); {
 	case err == nil:
 		if err := completeInit(ctx, s, raw, o.Retain); err != nil {
@@ -124,19 +125,23 @@ func Init(ctx context.Context, s storage.Store, o InitOptions) (*Archive, error)
 	if err != nil {
 		return nil, err
 	}
-	opt := storage.PutOptions{IfAbsent: true, RetainUntil: retainUntil(o.Retain)}
+	opt := storage.PutOptions{IfAbsent: true, RetainUntil: lockUntil(o.Retain)}
 	if err := putVerified(ctx, s, configKey, raw, opt); err != nil {
 		return nil, fmt.Errorf("init archive of %s: %w", o.Homeserver, err)
 	}
 	if err := completeInit(ctx, s, raw, o.Retain); err != nil {
 		return nil, err
 	}
-	return open(s, raw, identitiesOf(o.JobIdentity))
+	a, err := open(s, raw, identitiesOf(o.JobIdentity))
+	if err == nil && o.Retain > 0 {
+		err = a.putLock(ctx, began, o.Retain)
+	}
+	return a, err
 }
 
 // completeInit puts what belongs beside archive.json, where it is absent.
 func completeInit(ctx context.Context, s storage.Store, raw []byte, retain time.Duration) error {
-	opt := storage.PutOptions{IfAbsent: true, RetainUntil: retainUntil(retain)}
+	opt := storage.PutOptions{IfAbsent: true, RetainUntil: lockUntil(retain)}
 	for _, o := range []struct {
 		key  string
 		body []byte

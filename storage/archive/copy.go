@@ -31,6 +31,9 @@ type CopyReport struct {
 	Recoded bool
 	Packs   int   // written
 	Bytes   int64 // of these
+	// Unlocked is why the object lock of what was there was not extended, though
+	// it was due; nil if it was.
+	Unlocked error
 }
 
 // CopiedPoint is a point that was to be copied.
@@ -60,6 +63,7 @@ func (a *Archive) hashKeyText() string {
 // these identities. One that is there is completed if it is a's, and opened as
 // it is if it is another: see [Archive.Same].
 func Clone(ctx context.Context, a *Archive, s storage.Store, retain time.Duration, keys ...age.Identity) (clone *Archive, made bool, err error) {
+	began := time.Now()
 	raw, err := loadConfig(ctx, s)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -82,6 +86,11 @@ func Clone(ctx context.Context, a *Archive, s storage.Store, retain time.Duratio
 	}
 	if err := completeInit(ctx, s, raw, retain); err != nil {
 		return nil, false, err
+	}
+	if made && retain > 0 {
+		if err := clone.putLock(ctx, began, retain); err != nil {
+			return nil, false, err
+		}
 	}
 	// Of two that clone at once one has put its own.
 	clone, err = Open(ctx, s, keys...)

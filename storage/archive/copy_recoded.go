@@ -119,6 +119,7 @@ func (c *recoder) point(ctx context.Context, m *Manifest, id string) (string, er
 	m.Sizes.New, m.Sizes.Stored = st.NewBytes, st.StoredBytes
 	c.report.Packs += st.Packs
 	c.report.Bytes += st.StoredBytes
+	c.report.Unlocked = st.Unlocked
 	there, err := c.to.Commit(ctx, m)
 	return there, ofTarget(err)
 }

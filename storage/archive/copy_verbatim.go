@@ -65,6 +65,7 @@ func copyVerbatim(ctx context.Context, from, to *Archive, points []CopiedPoint, 
 	if err := c.indexes(ctx, all); err != nil {
 		return c.report, err
 	}
+	c.report.Unlocked = c.to.extendLocks(ctx, c.target, c.opt.Retain, c.left(all))
 	return c.report, c.points(ctx)
 }
 
@@ -206,6 +207,16 @@ func (c *verbatim) there(pack uint32) bool {
 	return ok && size == info.size
 }
 
+// left are packs that a copy that was killed has left in to.
+func (c *verbatim) left(all packSet) (sums []ID) {
+	for p := range all {
+		if c.there(p) {
+			sums = append(sums, c.reader.index.packs[p].sum)
+		}
+	}
+	return sums
+}
+
 // packMemory bounds the packs in memory, in bytes: four of the usual size, which
 // is more than the largest that there can be ([storage.MaxObject]).
 const packMemory = 4 * defaultPack
@@ -244,7 +255,7 @@ func (c *verbatim) pack(ctx context.Context, p uint32, whole bool) error {
 	info := c.reader.index.packs[p]
 	body, err := c.from.packBytes(ctx, info)
 	if err == nil {
-		seen, perr := putPack(ctx, c.to.store, info.sum, body, storage.PutOptions{RetainUntil: retainUntil(c.opt.Retain)}, whole)
+		seen, perr := putPack(ctx, c.to.store, info.sum, body, storage.PutOptions{RetainUntil: lockUntil(c.opt.Retain)}, whole)
 		if perr != nil {
 			return perr
 		}

@@ -20,6 +20,7 @@ type index struct {
 	broken []error        // index objects that can't be read, each wrapping ErrCorrupt
 	files  []string       // keys of those that were read
 	marked map[ID]bool    // packs that tombstones name, in the index or not
+	locks  []lockRecord
 }
 
 // packInfo is a pack, as an index object tells.

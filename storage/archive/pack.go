@@ -125,7 +125,7 @@ func (w *Writer) ship(p *pack) {
 // again, and the time of another trip to the store.
 func (w *Writer) upload(p *pack) error {
 	sum := ID(sha256.Sum256(p.body))
-	opt := storage.PutOptions{RetainUntil: retainUntil(w.opt.Retain)}
+	opt := storage.PutOptions{RetainUntil: lockUntil(w.opt.Retain)}
 	w.mu.Lock()
 	if w.index.marked[sum] && !w.a.Encrypted() { // encrypted bytes are never the same again
 		p.rename()
@@ -213,7 +213,7 @@ func (a *Archive) putIndex(ctx context.Context, packs []packRecord, retain time.
 		return "", 0, fmt.Errorf("write the index: %w", err)
 	}
 	key = sumKey(indexPrefix, time.Now(), sealed, 64)
-	if err := putVerified(ctx, a.store, key, sealed, storage.PutOptions{RetainUntil: retainUntil(retain)}); err != nil {
+	if err := putVerified(ctx, a.store, key, sealed, storage.PutOptions{RetainUntil: lockUntil(retain)}); err != nil {
 		return "", 0, fmt.Errorf("write the index: %w", err)
 	}
 	return key, int64(len(sealed)), nil
@@ -245,8 +245,9 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 		return err
 	})
 	var marked []tombstone
+	var locks []lockRecord
 	g.Go(func() (err error) {
-		marked, err = a.tombstones(gctx)
+		marked, locks, err = a.tombstones(gctx)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -259,6 +260,7 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 		x.suspect(last.suspects())
 	}
 	x.doom(marked)
+	x.locks = locks
 	return x, nil
 }
 

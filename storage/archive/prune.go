@@ -47,6 +47,7 @@ type pruning struct {
 	x       *index
 	objects map[ID]storage.Object
 	marked  []tombstone
+	locks   []lockRecord
 	keep    []Point
 	drop    []Point
 	use     *packUse
@@ -106,17 +107,21 @@ func (p *pruning) run(ctx context.Context) error {
 	if err := p.mark(ctx); err != nil {
 		return err
 	}
-	return p.oldChecks(ctx)
+	return p.oldRecords(ctx)
 }
 
-// oldChecks deletes the records of checks that nobody reads any more: the
-// newest has what the others found.
-func (p *pruning) oldChecks(ctx context.Context) error {
+// oldRecords deletes the records of checks and of object lock that nobody reads any
+// more: the newest has what the others found.
+func (p *pruning) oldRecords(ctx context.Context) error {
 	keys, err := p.a.checkKeys(ctx)
 	if err != nil {
 		return err
 	}
-	for _, key := range keys[:max(0, len(keys)-lastChecks)] {
+	keys = keys[:max(0, len(keys)-lastChecks)]
+	for _, r := range p.locks[:max(0, len(p.locks)-lastLocks)] {
+		keys = append(keys, r.key)
+	}
+	for _, key := range keys {
 		if _, err := p.remove(ctx, key); err != nil {
 			return err
 		}
@@ -140,7 +145,7 @@ func (p *pruning) look(ctx context.Context) error {
 			p.keep = append(p.keep, pt)
 		}
 	}
-	if p.marked, err = p.a.tombstones(ctx); err != nil {
+	if p.marked, p.locks, err = p.a.tombstones(ctx); err != nil {
 		return err
 	}
 	if p.objects, err = p.a.packObjects(ctx); err != nil {

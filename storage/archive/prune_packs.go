@@ -270,7 +270,7 @@ func (r *repacker) ship(ctx context.Context) error {
 		return nil
 	}
 	sum := ID(sha256.Sum256(r.body))
-	opt := storage.PutOptions{RetainUntil: retainUntil(r.p.Retain)}
+	opt := storage.PutOptions{RetainUntil: lockUntil(r.p.Retain)}
 	if _, err := putPack(ctx, r.p.a.store, sum, r.body, opt, true); err != nil {
 		return err
 	}

@@ -71,12 +71,14 @@ func (a *Archive) putTombstone(ctx context.Context, packs []doomedPack, o *Prune
 }
 
 // tombstones reads them all. One that is damaged or gone marks nothing: what it
-// named is found unused again.
-func (a *Archive) tombstones(ctx context.Context) ([]tombstone, error) {
-	var all []tombstone
+// named is found unused again. The records of object lock are in the same listing.
+func (a *Archive) tombstones(ctx context.Context) (all []tombstone, locks []lockRecord, err error) {
 	for o, err := range a.store.List(ctx, prunePrefix) {
 		if err != nil {
-			return nil, fmt.Errorf("list what is marked: %w", err)
+			return nil, nil, fmt.Errorf("list what is marked: %w", err)
+		}
+		if r, ok := parseLock(o.Key); ok {
+			locks = append(locks, r)
 		}
 		sum, ok := keySum(o.Key, prunePrefix)
 		if !ok {
@@ -84,11 +86,11 @@ func (a *Archive) tombstones(ctx context.Context) ([]tombstone, error) {
 		}
 		t, err := a.readTombstone(ctx, o.Key, sum)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		all = append(all, t)
 	}
-	return all, nil
+	return all, locks, nil
 }
 
 // readTombstone returns one without packs where the object is of no use.

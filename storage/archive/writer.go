@@ -35,6 +35,9 @@ type Stats struct {
 	StoredBytes int64 // bytes added to the store: packs and index
 	Blobs       int   // new ones
 	Packs       int   // new ones
+	// Unlocked is why the object lock of what was there was not extended, though
+	// it was due; nil if it was.
+	Unlocked error
 }
 
 // Writer adds blobs to an archive. Add may be called by many goroutines.
@@ -275,6 +278,7 @@ func (w *Writer) Stats() Stats {
 // Close stores what is left and writes the index. When it returns without an
 // error every blob that was added is in the store, proved to be there (its pack
 // by the store's checksum and size, or by reading it), and indexed.
+// What earlier runs have put is locked again where that is due: see lock.go.
 // Close may be called after a failed Add, and tells its error.
 func (w *Writer) Close(ctx context.Context) (Stats, error) {
 	stop := context.AfterFunc(ctx, func() { w.cancel(context.Cause(ctx)) })
@@ -293,10 +297,12 @@ func (w *Writer) Close(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return w.Stats(), err
 	}
+	stats := w.Stats()
+	stats.Unlocked = w.a.extendLocks(w.ctx, w.index, w.opt.Retain, nil)
 	w.a.mu.Lock()
 	w.a.known = w.index
 	w.a.mu.Unlock()
-	return w.Stats(), nil
+	return stats, nil
 }
 
 // errAborted is why an aborted writer can't go on.

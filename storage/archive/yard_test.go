@@ -25,6 +25,9 @@ type yard struct {
 	job   []age.Identity   // what a job has
 	pool  [][]byte         // the bytes that blobs are made of
 	want  map[string][]int
+	lock  time.Duration // object lock of what backups write
+	// unlocked is what the last backup could not lock again.
+	unlocked error
 }
 
 // inYard runs a test in a bubble.
@@ -85,7 +88,7 @@ func (y *yard) beginWith(s storage.Store, which []int) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := a.Writer(y.t.Context(), archive.WriterOptions{PackSize: 1500})
+	w, err := a.Writer(y.t.Context(), archive.WriterOptions{PackSize: 1500, Retain: y.lock})
 	if err != nil {
 		return nil, err
 	}
@@ -122,9 +125,11 @@ func (y *yard) commit(d *draft) error {
 		return err
 	}
 	m.Media = &archive.Media{Listing: listing}
-	if _, err := d.w.Close(ctx); err != nil {
+	stats, err := d.w.Close(ctx)
+	if err != nil {
 		return err
 	}
+	y.unlocked = stats.Unlocked
 	id, err := d.a.Commit(ctx, m)
 	if err == nil {
 		y.want[id] = d.which

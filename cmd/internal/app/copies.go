@@ -77,7 +77,7 @@ func (c copyTo) Copy(ctx context.Context, point string, report func(jobs.Progres
 			return c.a.app.openCopy(ctx, c.a.Archive, c.conf, existing)
 		},
 	})
-	done.Packs, done.Bytes = r.Packs, r.Bytes
+	done.Packs, done.Bytes, done.Warnings = r.Packs, r.Bytes, r.Warnings
 	there := false
 	for _, p := range r.Points {
 		if p.As != "" { // where the store failed, some were not come to

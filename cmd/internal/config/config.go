@@ -30,7 +30,7 @@ type File struct {
 // Store is a place for archives.
 type Store struct {
 	URL        string        `yaml:"url" doc:"s3://BUCKET[/PREFIX] (?endpoint=…&region=…&path_style=true&profile=…&storage_class=…&sse=…&sse_kms_key=…&lock_mode=…) or file:///FOLDER. Credentials come from the AWS SDK's usual places."`
-	ObjectLock time.Duration `yaml:"objectLock,omitempty" doc:"For how long nobody can delete what is written, in a bucket with object lock. 720h is 30 days."`
+	ObjectLock time.Duration `yaml:"objectLock,omitempty" doc:"For how long after a point was taken nobody can delete it, nor what it needs, in a bucket with object lock. 720h is 30 days."`
 }
 
 // Homeserver is what is known of one homeserver.
