@@ -104,11 +104,11 @@ func BenchmarkIndexLoad2M(b *testing.B) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for b.Loop() {
-		sums, err := a.listIndex(b.Context())
+		pairs, err := a.listIndex(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}
-		x, err := a.loadIndex(b.Context(), sums)
+		x, err := a.loadIndex(b.Context(), pairs)
 		if err != nil || x.n != 2_000_000 {
 			b.Fatal(err)
 		}

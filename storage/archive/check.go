@@ -93,7 +93,7 @@ type checker struct {
 }
 
 // Check looks at everything the archive is made of: that archive.json and its
-// copy, the script, every index object, manifest and record of a check are what
+// copy, the script, every index object, its copy, manifest and record of a check are what
 // was put, that every pack the index names is there in full, and that every
 // blob of the points is indexed. ReadData reads packs besides: their checksums
 // need no identity; with one, each blob is decrypted, decompressed and compared
@@ -144,6 +144,9 @@ func (c *checker) run(ctx context.Context) error {
 	for _, err := range c.index.broken {
 		c.damage(brokenKey(err), err)
 	}
+	if err := c.indexCopies(ctx); err != nil {
+		return err
+	}
 	for n := range c.index.packs {
 		switch p := &c.index.packs[n]; p.state {
 		case packMissing:
@@ -186,7 +189,7 @@ func (c *checker) healed() {
 // withoutKey checks what needs no identity: every object against its name.
 func (c *checker) withoutKey(ctx context.Context) error {
 	c.report.Limits = "names and checksums only: " + c.a.keyring.locked.Error()
-	for _, prefix := range []string{indexPrefix, pointPrefix} {
+	for _, prefix := range []string{indexPrefix, indexCopyPrefix, pointPrefix} {
 		if err := c.sums(ctx, prefix); err != nil {
 			return err
 		}

@@ -34,6 +34,7 @@ func TestCopyToAnArchiveWithOtherKeys(t *testing.T) {
 		if !r.Recoded || len(r.Points) != 2 || r.Points[0].As == ids[0] || r.Points[0].As == "" {
 			t.Errorf("%+v: %+v", c, r)
 		}
+		pairs(t, to)
 		want, got := wholePoints(t, from, k.owner), wholePoints(t, to, k2.owner)
 		if c.from && !c.to {
 			for taken, text := range want { // secrets are never stored unencrypted

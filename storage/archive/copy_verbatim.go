@@ -52,6 +52,9 @@ func copyVerbatim(ctx context.Context, from, to *Archive, points []CopiedPoint, 
 	if err := c.open(ctx); err != nil {
 		return c.report, err
 	}
+	if err := to.mendIndex(ctx, c.target, o.Retain); err != nil {
+		o.Warn(err)
+	}
 	all, err := c.needAll(ctx)
 	if err != nil {
 		return c.report, err
@@ -304,11 +307,11 @@ func (c *verbatim) indexes(ctx context.Context, all packSet) error {
 	var records []packRecord
 	for _, key := range slices.Sorted(maps.Keys(sources)) {
 		sum, _ := keySum(key, indexPrefix)
-		packs, err := c.from.readIndex(ctx, key, sum)
+		f, err := c.from.readIndex(ctx, key, sum)
 		if err != nil {
 			return err
 		}
-		for _, p := range packs {
+		for _, p := range f.packs {
 			if want[p.Pack] {
 				delete(want, p.Pack)
 				records = append(records, p)

@@ -17,7 +17,7 @@ func TestRestoreByHand(t *testing.T) {
 	ok(t, os.Rename(identity, folder+"/key.txt"))
 
 	commands := []struct{ before, documented string }{
-		{"", `for f in packs/*/* index/*; do n=${f##*/}; echo "${n##*-}  $f"; done | sha256sum -c --quiet`},
+		{"", `for f in packs/*/* index*/*; do n=${f##*/}; echo "${n##*-}  $f"; done | sha256sum -c --quiet`},
 		{"", `age -d -i key.txt points/POINT | zstd -d | jq . >manifest.json`},
 		{"", `for f in index/*; do age -d -i key.txt $f | zstd -d | tail -n +2; done >index.jsonl`},
 		{

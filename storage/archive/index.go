@@ -21,6 +21,12 @@ type index struct {
 	files  []string       // keys of those that were read
 	marked map[ID]bool    // packs that tombstones name, in the index or not
 	locks  []lockRecord
+
+	// Of index objects, by their keys:
+	copies   bool             // whether any has a copy
+	faults   map[string]error // why the copy was read
+	doubtful map[string]bool  // it or its copy may be to be put again
+	leftover map[string]bool  // see settle
 }
 
 // packInfo is a pack, as an index object tells.
@@ -58,7 +64,10 @@ type entry struct {
 const segment = 1 << 14
 
 func newIndex() *index {
-	return &index{byPack: map[ID]uint32{}, table: make([]uint32, 1<<10), more: map[ID][]place{}}
+	return &index{
+		byPack: map[ID]uint32{}, table: make([]uint32, 1<<10), more: map[ID][]place{},
+		faults: map[string]error{}, doubtful: map[string]bool{}, leftover: map[string]bool{},
+	}
 }
 
 func (x *index) at(i uint32) *entry { return &x.segs[i/segment][i%segment] }

@@ -116,72 +116,55 @@ func parsePack(line []byte) (packRecord, error) {
 	return p, nil
 }
 
-// listIndex lists the index objects, by the sums in their keys.
-func (a *Archive) listIndex(ctx context.Context) (map[string]string, error) {
-	sums := map[string]string{}
-	for o, err := range a.store.List(ctx, indexPrefix) {
-		if err != nil {
-			return nil, fmt.Errorf("list the index: %w", err)
-		}
-		if sum, ok := keySum(o.Key, indexPrefix); ok {
-			sums[o.Key] = sum
-		}
-	}
-	return sums, nil
-}
-
-// loadIndex reads index objects. Those that are damaged are left out and kept in
-// the index's broken; other errors are returned.
-func (a *Archive) loadIndex(ctx context.Context, sums map[string]string) (*index, error) {
+// loadIndex reads index objects. Those that are damaged, and their copies, too,
+// are left out and kept in the index's broken; other errors are returned.
+func (a *Archive) loadIndex(ctx context.Context, pairs map[string]indexPair) (*index, error) {
 	if a.keyring.locked != nil {
 		return nil, a.keyring.locked
 	}
 	x := newIndex()
+	whole, lone := x.sortOut(pairs)
 	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
-	for key, sum := range sums {
+	for _, key := range whole {
 		g.Go(func() error {
-			packs, err := a.readIndex(ctx, key, sum)
+			f, err := a.readIndex(gctx, key, pairs[key].sum)
 			mu.Lock()
 			defer mu.Unlock()
-			if errors.Is(err, ErrCorrupt) {
-				x.broken = append(x.broken, err)
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			x.files = append(x.files, key)
-			for i := range packs {
-				x.addPack(&packs[i], key)
-			}
-			return nil
+			return x.addFile(key, &f, err)
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	for _, key := range lone {
+		f, err := a.readIndex(ctx, key, pairs[key].sum)
+		if err := x.addFile(key, &f, err); err != nil {
+			return nil, err
+		}
+	}
 	return x, nil
 }
 
-// readIndex reads one index object and checks it against the sum in its key.
-func (a *Archive) readIndex(ctx context.Context, key, sum string) ([]packRecord, error) {
-	sealed, err := fetch(ctx, a.store, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is %w: %w", key, ErrCorrupt, errGone)
+// addFile adds what was read of an index object, with the error of that.
+func (x *index) addFile(key string, f *indexFile, err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		x.broken = append(x.broken, err)
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := checkSum(key, sealed, sum); err != nil {
-		return nil, err
+	x.files = append(x.files, key)
+	if f.fault != nil {
+		x.faults[key] = f.fault
+		x.doubtful[key] = true
 	}
-	plain, err := a.unsealMeta(key, sealed)
-	if err != nil {
-		return nil, err
+	for i := range f.packs {
+		x.addPack(&f.packs[i], key)
 	}
-	return parseIndex(key, plain)
+	return nil
 }
 
 // listPacks returns the size of every pack in the store.

@@ -198,8 +198,8 @@ func (w *Writer) writeIndex(ctx context.Context) error {
 	return nil
 }
 
-// putIndex puts an index object of packs, and returns its key and size; none of
-// none.
+// putIndex puts an index object of packs, and its copy, and returns its key and
+// the size of both; none of none. Of the copy the store's checksum is proof enough.
 func (a *Archive) putIndex(ctx context.Context, packs []packRecord, retain time.Duration) (key string, stored int64, err error) {
 	if len(packs) == 0 {
 		return "", 0, nil
@@ -213,10 +213,15 @@ func (a *Archive) putIndex(ctx context.Context, packs []packRecord, retain time.
 		return "", 0, fmt.Errorf("write the index: %w", err)
 	}
 	key = sumKey(indexPrefix, time.Now(), sealed, 64)
-	if err := putVerified(ctx, a.store, key, sealed, storage.PutOptions{RetainUntil: lockUntil(retain)}); err != nil {
+	opt := storage.PutOptions{RetainUntil: lockUntil(retain)}
+	if err := putVerified(ctx, a.store, key, sealed, opt); err != nil {
 		return "", 0, fmt.Errorf("write the index: %w", err)
 	}
-	return key, int64(len(sealed)), nil
+	opt.SHA256, _ = keySum(key, indexPrefix)
+	if err := putVerified(ctx, a.store, indexCopy(key), sealed, opt); err != nil {
+		return "", 0, fmt.Errorf("write the copy of the index: %w", err)
+	}
+	return key, 2 * int64(len(sealed)), nil
 }
 
 // replacePack adds a pack that was just put: one of that name that was thought
@@ -258,9 +263,11 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 	}
 	if last != nil {
 		x.suspect(last.suspects())
+		x.doubt(last.Damaged)
 	}
 	x.doom(marked)
 	x.locks = locks
+	x.settle()
 	return x, nil
 }
 
@@ -270,7 +277,7 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 // were missing.
 func (a *Archive) indexAndPacks(ctx context.Context) (*index, error) {
 	for try := 1; ; try++ {
-		sums, err := a.listIndex(ctx)
+		pairs, err := a.listIndex(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -278,7 +285,7 @@ func (a *Archive) indexAndPacks(ctx context.Context) (*index, error) {
 		var packs map[ID]int64
 		g, gctx := errgroup.WithContext(ctx)
 		g.Go(func() (err error) {
-			x, err = a.loadIndex(gctx, sums)
+			x, err = a.loadIndex(gctx, pairs)
 			return err
 		})
 		g.Go(func() (err error) {

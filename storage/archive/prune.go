@@ -93,6 +93,9 @@ func (p *pruning) run(ctx context.Context) error {
 	if p.DryRun {
 		return p.foresee(ctx)
 	}
+	if err := p.a.mendIndex(ctx, p.x, p.Retain); err != nil {
+		return err
+	}
 	if err := p.dropPoints(ctx); err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ func (p *pruning) rewriteIndex(ctx context.Context, gone map[ID]bool) (all bool,
 		if slices.Contains(written, key) {
 			continue
 		}
-		gone, err := p.remove(ctx, key)
+		gone, err := p.removeIndex(ctx, key)
 		if err != nil {
 			return false, err
 		}
@@ -128,4 +128,15 @@ func (p *pruning) rewriteIndex(ctx context.Context, gone map[ID]bool) (all bool,
 		}
 	}
 	return all, nil
+}
+
+// removeIndex deletes an index object, its copy first: who has listed it finds it
+// as it was, or neither, and looks again. Killed in between, an object is left
+// that lacks its copy, and of which others name all that is there: see settle.
+// Where the copy is locked both stay.
+func (p *pruning) removeIndex(ctx context.Context, key string) (gone bool, err error) {
+	if gone, err = p.remove(ctx, indexCopy(key)); err != nil || !gone {
+		return false, err
+	}
+	return p.remove(ctx, key)
 }

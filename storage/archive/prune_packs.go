@@ -93,7 +93,7 @@ func (p *pruning) unused() (none, sparse []doomedPack) {
 // a pack that a prune has deleted.
 func (p *pruning) sweep(ctx context.Context) error {
 	packs, settled := p.due()
-	rewrite := len(packs) > 0 || len(p.x.files) > mergeFrom && p.Retain == 0
+	rewrite := len(packs) > 0 || p.Retain == 0 && (len(p.x.files) > mergeFrom || len(p.x.leftover) > 0)
 	if rewrite {
 		// The packs were listed before the index: what a backup has put in
 		// between, the new index has to name.

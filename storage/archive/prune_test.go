@@ -213,8 +213,7 @@ func TestPruneRefusesWhatItCanNotRead(t *testing.T) {
 				ok(t, err)
 				keys = append(keys, o.Key)
 			}
-			_, err := y.store.Put(t.Context(), keys[0], []byte("rubbish"), storage.PutOptions{})
-			ok(t, err)
+			spoil(t, y.store, keys[0], []byte("rubbish"))
 			before := count(t, y.store, "packs/")
 			if _, err := y.a.Prune(t.Context(), archive.PruneOptions{}); err == nil || !strings.Contains(err.Error(), "nothing was deleted") {
 				t.Errorf("%s: %v", prefix, err)

@@ -120,10 +120,10 @@ sealed() {
 }
 
 # right KEY FILE compares a file with the name of the object it is.
-right() {
-    local want=${1##*[-/]}
-    [[ $(sum "$2") == "$want"* ]] || { damage "$1: its bytes are not those its name says" && return 1; }
-}
+right() { same "$1" "$2" || { damage "$1: its bytes are not those its name says" && return 1; }; }
+
+# same is right without a word.
+same() { [[ -e $2 && $(sum "$2") == "${1##*[-/]}"* ]]; }
 
 # unseal prints the plain bytes of what it reads. What its programs say of a
 # failure is for why.
@@ -197,16 +197,34 @@ wanted() {
         ('"$1"') | join(" ")' "$tmp/manifest"
 }
 
-# places prints for each blob of the archive: ID, pack, offset, stored length.
+# places writes for each blob of the archive: ID, pack, offset, stored length, in
+# the order of IDs. Each index object is there twice. What a copy says of which the
+# first is gone comes last: a prune that was killed may have left it.
 places() {
-    local name
-    get_all index "$tmp/index" || damage "index: not all of it can be read"
+    local name part='' file
+    get_all index "$tmp/index" || part=1
+    : >"$tmp/places" && : >"$tmp/spare"
     while read -r name; do
         ours "$name" || continue
-        right "index/$name" "$tmp/index/$name" || continue
+        file=$tmp/places
+        [ -e "$tmp/index/$name" ] || file=$tmp/spare
+        whole_index "$name" || { damage "index/$name: neither its bytes nor those of its copy are what its name says" && continue; }
         unseal <"$tmp/index/$name" >"$tmp/plain" || { damage "index/$name$(why)" && continue; }
-        tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored] | join(" ")'
-    done < <(ls -- "$tmp/index")
+        tail -n +2 "$tmp/plain" | jq -r '.pack as $p | .blobs[] | [.id, $p, .offset, .stored] | join(" ")' >>"$file"
+        part=''
+    done < <({ ls -- "$tmp/index" && names index.copy && [ -z "$part" ] || names index; } | sort -u)
+    [ -z "$part" ] || damage "index: it can't be read"
+    sort -k1,1 "$tmp/places" >"$tmp/first"
+    { cat -- "$tmp/first" && sort -k1,1 "$tmp/spare" | join -v 1 - "$tmp/first"; } | sort -k1,1 >"$tmp/p"
+}
+
+# whole_index NAME puts the copy of an index object in its place if that is not
+# what its name says.
+whole_index() {
+    same "index/$1" "$tmp/index/$1" && return
+    get "index.copy/$1" "$tmp/copy" 2>/dev/null && same "index/$1" "$tmp/copy" || return 1
+    mv -f -- "$tmp/copy" "$tmp/index/$1"
+    echo "rescue.sh: index/$1 is damaged or missing, its copy index.copy/$1 is read in its place" >&2
 }
 
 # cut_out AT STORED prints a blob of the pack. It counts its processes: there can
@@ -301,7 +319,7 @@ gather() {
 collect() {
     local id size file start group
     declare -gA got=() # "FILE OFFSET" of the blobs that are in place
-    [ -e "$tmp/p" ] || { places >"$tmp/places" && sort -k1,1 "$tmp/places" >"$tmp/p"; }
+    [ -e "$tmp/p" ] || places
     sort -k1,1 "$tmp/wanted" >"$tmp/w"
     while read -r id size file start group; do
         damage "blob $id of $file is in no index object"

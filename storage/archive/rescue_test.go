@@ -197,6 +197,9 @@ func TestRescueStopsAtDamage(t *testing.T) {
 				folder, point, identity, _ := rescueArchive(t, encrypted, newFixture(10))
 				files, _ := filepath.Glob(filepath.Join(folder, pattern))
 				flip(t, files[0], 1000)
+				if pattern == "index/*" {
+					flip(t, filepath.Join(folder, "index.copy", filepath.Base(files[0])), 1000)
+				}
 				out, err := rescue(t, folder, identity, "restore", point, filepath.Join(t.TempDir(), "out"))
 				key, _ := filepath.Rel(folder, files[0])
 				if err == nil || !strings.Contains(out, key) {
@@ -205,6 +208,73 @@ func TestRescueStopsAtDamage(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Each index object is there twice: either is enough.
+func TestRescueTakesTheCopyOfAnIndexObject(t *testing.T) {
+	t.Parallel()
+	for _, encrypted := range []bool{false, true} {
+		for _, c := range []struct {
+			name, pattern string
+			spoil         func(path string)
+		}{
+			{"flipped", "index/*", func(path string) { flip(t, path, 100) }},
+			{"missing", "index/*", func(path string) { ok(t, os.Remove(path)) }},
+			{"all missing", "index", func(path string) { ok(t, os.RemoveAll(path)) }},
+			{"the copy flipped", "index.copy/*", func(path string) { flip(t, path, 100) }},
+			{"no copies", "index.copy", func(path string) { ok(t, os.RemoveAll(path)) }},
+		} {
+			t.Run(fmt.Sprintf("%s encrypted=%v", c.name, encrypted), func(t *testing.T) {
+				t.Parallel()
+				f := newFixture(10)
+				folder, point, identity, _ := rescueArchive(t, encrypted, f)
+				paths, err := filepath.Glob(filepath.Join(folder, c.pattern))
+				if ok(t, err); len(paths) != 1 {
+					t.Fatal(paths)
+				}
+				name := filepath.Base(indexFiles(t, folder)[0])
+				c.spoil(paths[0])
+				to := filepath.Join(t.TempDir(), "out")
+				out, err := rescue(t, folder, identity, "restore", point, to)
+				if err != nil {
+					t.Fatalf("%s (%v)", out, err)
+				}
+				f.checkRescued(t, to)
+				said := strings.Contains(out, "index/"+name+" is damaged or missing, its copy index.copy/"+name)
+				if want := !strings.Contains(c.pattern, "copy"); said != want {
+					t.Errorf("it said %s", out)
+				}
+			})
+		}
+	}
+}
+
+func indexFiles(t *testing.T, folder string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "index", "*"))
+	ok(t, err)
+	return files
+}
+
+// A copy without its index object that names blobs in a pack that is gone, as a
+// prune leaves it, is in nobody's way.
+func TestRescueNeedsNoCopyThatAPruneHasLeft(t *testing.T) {
+	t.Parallel()
+	f := newFixture(10)
+	folder, point, _, _ := rescueArchive(t, false, f)
+	script := `set -euo pipefail
+cd "$1"
+zstd -dqc index/* | sed 's/"pack":"[0-9a-f]*"/"pack":"'$(printf '0%.0s' {1..64})'"/' | zstd -qc >left
+mv left index.copy/20260101T000000Z-$(sha256sum <left | head -c 64)`
+	out, err := exec.CommandContext(t.Context(), "bash", "-c", script, "-", folder).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s (%v)", out, err)
+	}
+	to := filepath.Join(t.TempDir(), "out")
+	if out, err := rescue(t, folder, "", "restore", point, to); err != nil {
+		t.Fatalf("%s (%v)", out, err)
+	}
+	f.checkRescued(t, to)
 }
 
 func TestRescueLeavesDamagedRowsOut(t *testing.T) {

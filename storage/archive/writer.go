@@ -129,6 +129,9 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	for _, err := range x.problems() {
 		o.Warn(err)
 	}
+	if err := a.mendIndex(ctx, x, o.Retain); err != nil {
+		o.Warn(err)
+	}
 	enc, err := newEncoder(o.Level, o.Workers)
 	if err != nil {
 		return nil, err
@@ -321,6 +324,9 @@ func (w *Writer) Abort() {
 // problems says what of the index can't be used, one line each, in order.
 func (x *index) problems() []error {
 	errs := slices.Clone(x.broken)
+	for _, err := range x.spared() {
+		errs = append(errs, err)
+	}
 	for _, p := range x.packs {
 		switch p.state {
 		case packMissing:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,12 +23,16 @@ type yard struct {
 	rnd   *rand.Rand
 	store *mem.Store
 	a     *archive.Archive // as its owner opens it
+	owner []age.Identity   // what he has
 	job   []age.Identity   // what a job has
 	pool  [][]byte         // the bytes that blobs are made of
 	want  map[string][]int
 	lock  time.Duration // object lock of what backups write
 	// unlocked is what the last backup could not lock again.
 	unlocked error
+
+	spoilt bool     // an index object is damaged, and readers may say so
+	warned []string // what they said
 }
 
 // inYard runs a test in a bubble.
@@ -45,7 +50,7 @@ func inYardOf(t *testing.T, seed uint64, encrypted bool, test func(t *testing.T,
 			k := newKeys(t)
 			_, err := archive.Init(t.Context(), y.store, k.opt)
 			ok(t, err)
-			y.job = []age.Identity{k.job}
+			y.job, y.owner = []age.Identity{k.job}, []age.Identity{k.owner}
 			y.a, err = archive.Open(t.Context(), y.store, k.owner)
 			ok(t, err)
 		} else {
@@ -186,7 +191,11 @@ func (y *yard) whole(when string) {
 	if len(list) == 0 {
 		return
 	}
-	r, err := y.a.Reader(ctx, archive.ReaderOptions{})
+	r, err := y.a.Reader(ctx, archive.ReaderOptions{Warn: func(err error) {
+		if y.warned = append(y.warned, err.Error()); strings.HasPrefix(err.Error(), "index") && !y.spoilt {
+			y.t.Errorf("%s: %v", when, err)
+		}
+	}})
 	ok(y.t, err)
 	for _, p := range list {
 		ids := make([]archive.ID, 0, 20)
@@ -221,6 +230,7 @@ func (y *yard) clean() {
 	if !report.OK() {
 		y.t.Errorf("a check finds %+v", report.Damaged)
 	}
+	pairs(y.t, y.store)
 	need := map[string]int64{}
 	all, err := y.a.LiveBytes(y.t.Context())
 	ok(y.t, err)
