@@ -184,7 +184,7 @@ func (x *index) doubt(damaged []damageRecord) {
 // mendIndex puts index objects and copies that are damaged or missing again, each
 // from the other. It costs nothing where nothing looks wrong.
 func (a *Archive) mendIndex(ctx context.Context, x *index, retain time.Duration) error {
-	opt := storage.PutOptions{RetainUntil: retainUntil(retain)}
+	opt := storage.PutOptions{RetainUntil: lockUntil(retain)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
 	for _, key := range x.files {
