@@ -315,9 +315,17 @@ gather() {
     collect "$2"
 }
 
+# formed FILE PATTERN ends where a line made of what the archive says is none: who
+# may write to the store could have made it so that it leads elsewhere.
+formed() {
+    local line
+    ! line=$(grep -avEm 1 -- "^$2\$" "$1") || die "the archive says what no program writes (${line:0:200}): it was forged, nothing more is written"
+}
+
 # collect DIR writes the files of $tmp/wanted into a folder.
 collect() {
     local id size file start group
+    formed "$tmp/wanted" '[0-9a-f]{64} (-|[0-9]+) [a-z0-9]+(\.[a-z0-9]+)* [0-9]+ [0-9]+'
     declare -gA got=() # "FILE OFFSET" of the blobs that are in place
     [ -e "$tmp/p" ] || places
     sort -k1,1 "$tmp/wanted" >"$tmp/w"
@@ -331,6 +339,8 @@ collect() {
 restore() {
     local dir=$2 id size file start group
     open "$1" "$dir" database
+    jq -r '.database.tables // [] | .[] | "\(.dump_id).dat"' "$tmp/manifest" >"$tmp/tables"
+    formed "$tmp/tables" '[0-9]+\.dat'
     gather '.database | ((.toc // [] | blobs("toc.dat")), (.stream // [] | blobs("dump.custom")),
         (.tables // [] | .[] | "\(.dump_id).dat" as $f | .blobs // [] | blobs($f)))' "$dir"
 
@@ -347,7 +357,7 @@ restore() {
     # Every table has a file, and every file ends as pg_dump ends it.
     while read -r file; do
         printf '\\.\n\n\n' >>"$dir/$file"
-    done < <(jq -r '.database.tables // [] | .[] | "\(.dump_id).dat"' "$tmp/manifest")
+    done <"$tmp/tables"
     [ "$damaged" = 0 ] || die "$dir is what could be saved; $damaged damaged objects and blobs were passed over"
     echo "$dir: all of the database of $point, every checksum right" >&2
 }
@@ -364,12 +374,13 @@ text() {
 }
 
 # media writes the media files. Each blob becomes a file: of the listing's
-# contents, of its pages, and of the media, below $dir/.rescue.
+# contents, of its pages, and of the media, below $parts.
 media() {
-    local dir=$2 parts=$2/.rescue count=0 n kind mode uid gid modified size blobs sum sparse path target text look=''
+    local dir=$2 parts count=0 n kind mode uid gid modified size blobs sum sparse path target text look='' clear=''
     local -a alike=()
     open "$1" "$dir" media
-    mkdir -- "$parts" "$tmp/media"
+    parts=$(mktemp -d -- "$dir/.rescue.XXXXXX") # a name that no listing can have
+    mkdir -- "$tmp/media"
     jq -r '.media.listing | to_entries[] | "\(.value.id) \(.value.size) contents.\(.key) 0 0"' "$tmp/manifest" >"$tmp/wanted"
     collect "$tmp/media"
     lines contents | jq -rn 'foreach inputs as $r (-1; . + 1; "\($r.page) \($r.size) pages.\(.) 0 0")' >"$tmp/wanted"
@@ -379,6 +390,7 @@ media() {
     collect "$parts"
     # Files of one blob are checked at once, the others when they are put together.
     jq -rn 'foreach inputs as $e (-1; . + 1; . as $n | $e | select(.blobs | length == 1) | "\(.sha256 // .blobs[0])  \($n).0")' "$tmp/entries" >"$tmp/sums"
+    formed "$tmp/sums" '[0-9a-f]{64}  [0-9]+\.0'
     while IFS=: read -r n _; do
         unset "got[$n 0]" && damage "file $n: its bytes are not those of the listing"
     done < <(cd -- "$parts" && sha256sum -c --quiet --ignore-missing "$tmp/sums" 2>/dev/null)
@@ -388,16 +400,18 @@ media() {
             (.blobs // [] | length), .sha256 // "", .sparse // false,
             if .path64 then "b:" + .path64 else .path | name end,
             if .target64 then "b:" + .target64 else .target // "" | name end] | join("|"))' "$tmp/entries" >"$tmp/list"
+    formed "$tmp/list" '[0-9]+\|[a-z]+\|[0-7]{4}\|[0-9]*\|[0-9]*\|-?[0-9]+\.[0-9]{9}\|[0-9]+\|[0-9]+\|[0-9a-f]*\|(true|false)\|[pb]:[^|]*\|[pb]:[^|]*'
     umask 022 # folders that the listing does not have are for Synapse, too; the rest is dressed
     while IFS='|' read -r n kind mode uid gid modified size blobs sum sparse path target; do
         text "$target" && target=$text
         text "$path"
         case /$text/ in */../* | */./* | *//*) die "a file of the media is called $text, which is no name" ;; esac
         path=$dir/$text
+        free
         [ -d "${path%/*}" ] || mkdir -p -- "${path%/*}"
         case $kind in
         folder) { [ -d "$path" ] || mkdir -- "$path"; } && echo "$mode|$uid|$gid|$modified" >>"$tmp/folders" && printf '%s\0' "$path" >>"$tmp/folderpaths" && continue ;;
-        link) ln -s -- "$target" "$path" ;;
+        link) ln -sT -- "$target" "$path" ;;
         fifo) mkfifo -- "$path" ;;
         file) whole || { echo "rescue.sh: $text was left out" >&2 && continue; } && count=$((count + 1)) ;;
         *) echo "rescue.sh: $text is a $kind, which its program makes again" >&2 && continue ;;
@@ -410,6 +424,20 @@ media() {
     [ "$damaged" = 0 ] || die "$dir is what could be saved; $damaged damaged objects and blobs were passed over"
     [ "$count" = "$(jq .media.files "$tmp/manifest")" ] || die "the point names other files than the $count that it has"
     echo "$dir: all $count media files of $point, every checksum right" >&2
+}
+
+# free ends where the path of the loop above can't be made: it is there, or it lies
+# below a link, which could lead out of the folder. $clear is a folder that does not.
+free() {
+    local at=${path%/*}
+    while [ "$at" != "$clear" ] && [ "$at" != "$dir" ]; do
+        [ ! -L "$at" ] || die "a file of the media is called $text, and ${at#"$dir"/} is a link: the archive was forged, nothing more is written"
+        at=${at%/*}
+    done
+    clear=${path%/*}
+    if [ -L "$path" ] || [ -e "$path" ]; then
+        [ "$kind" = folder ] && [ -d "$path" ] && [ ! -L "$path" ] || die "the media have two files that are called $text"
+    fi
 }
 
 # whole puts the file of the loop above in its place, out of its blobs.
@@ -431,7 +459,10 @@ whole() {
 # dress PATH gives a path its owner, rights and time. Owner and rights wait for
 # others that have the same.
 dress() {
-    touch -h -d "@$modified" -- "$1"
+    local at=$modified seconds=${modified%.*} part=${modified#*.}
+    # Seconds are rounded down; touch counts the fraction of a negative time backwards.
+    [[ $seconds != -* || 10#$part -eq 0 ]] || printf -v at -- '-%d.%09d' $((-seconds - 1)) $((1000000000 - 10#$part))
+    touch -h -d "@$at" -- "$1"
     [ "$look" = "$mode $uid:$gid" ] && [ "${#alike[@]}" -lt 500 ] || dress_alike
     look="$mode $uid:$gid"
     alike+=("$1")
