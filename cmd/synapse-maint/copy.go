@@ -93,6 +93,11 @@ func copyText(r copies.Result) string {
 			line("point", "%s", pt.ID)
 		}
 	}
+	for _, pt := range r.Points {
+		for _, l := range pt.Left {
+			line("without", "%s: %s (%s)", l.Part, l.Why, pt.ID)
+		}
+	}
 	how := "as they are stored"
 	if r.Recoded {
 		how = "read, and stored under the keys of the other archive"

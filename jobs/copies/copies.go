@@ -55,6 +55,8 @@ type Point struct {
 	As    string `json:"as,omitempty"` // its ID in the other archive
 	There bool   `json:"there"`        // it was there before
 	Error string `json:"error,omitempty"`
+	// Left are parts that were left behind: secrets, where nothing is encrypted.
+	Left []archive.Lack `json:"left,omitempty"`
 }
 
 // Job copies points. It implements [jobs.Job].
@@ -129,7 +131,7 @@ func (o Options) result(report archive.CopyReport) Result {
 		r.Warnings = append(r.Warnings, report.Unlocked.Error())
 	}
 	for _, p := range report.Points {
-		point := Point{ID: p.ID, As: p.As, There: p.There}
+		point := Point{ID: p.ID, As: p.As, There: p.There, Left: p.Left}
 		if p.Err != nil {
 			point.Error = p.Err.Error()
 		}

@@ -41,6 +41,7 @@ type CopiedPoint struct {
 	ID    string // in the archive it is from
 	As    string // its ID in the other; the same, but where Recoded; empty if it is not there
 	There bool   // it was there before
+	Left  []Lack // parts that were left behind
 	Err   error  // why it was not copied: what it needs is damaged
 }
 

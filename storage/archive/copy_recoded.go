@@ -55,7 +55,9 @@ func copyRecoded(ctx context.Context, from, to *Archive, points []CopiedPoint, o
 			continue
 		}
 		p := &points[i]
+		had := len(m.Lacks)
 		p.As, p.Err = c.point(ctx, m, p.ID)
+		p.Left = m.Lacks[had:]
 		if p.Err != nil {
 			p.Err = fmt.Errorf("recovery point %s: %w", p.ID, p.Err)
 			if !lost(p.Err) {

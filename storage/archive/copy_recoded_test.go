@@ -35,6 +35,9 @@ func TestCopyToAnArchiveWithOtherKeys(t *testing.T) {
 			t.Errorf("%+v: %+v", c, r)
 		}
 		pairs(t, to)
+		if left := r.Points[0].Left; (len(left) == 1 && left[0].Part == archive.PartSecrets) != (c.from && !c.to) {
+			t.Errorf("%+v: left behind: %+v", c, left)
+		}
 		want, got := wholePoints(t, from, k.owner), wholePoints(t, to, k2.owner)
 		if c.from && !c.to {
 			for taken, text := range want { // secrets are never stored unencrypted
