@@ -102,6 +102,9 @@ func (a *Archive) extendLocks(ctx context.Context, x *index, l time.Duration, fo
 // may be needed after all.
 func (x *index) lockable(found []ID) []string {
 	keys := slices.Concat([]string{configKey, copyKey, rescueKey}, x.files)
+	for _, key := range x.files {
+		keys = append(keys, indexCopy(key))
+	}
 	for _, p := range x.packs {
 		if p.source != "" && p.state < packShort {
 			keys = append(keys, packKey(p.sum))
