@@ -40,7 +40,8 @@ func TestPointsWithMoreOfAPartStay(t *testing.T) {
 		{"not compared with a database", []prune.Candidate{lost(0, math.MaxInt64), lost(1, 1), lost(2, 1)}, "0 1", "the newest with no more than 1 media file lost"},
 		{"never compared", []prune.Candidate{lost(0, math.MaxInt64), lost(1, math.MaxInt64)}, "0", "last 1 of 1"},
 		{
-			"a key", []prune.Candidate{secrets(0, "/k /never", "/h"), secrets(1, "/k /never", "/h"), secrets(2, "/never", "/h", "/k"), secrets(3, "/never", "/h", "/k")},
+			"a key",
+			[]prune.Candidate{secrets(0, "/k /never", "/h"), secrets(1, "/k /never", "/h"), secrets(2, "/never", "/h", "/k"), secrets(3, "/never", "/h", "/k")},
 			"0 2", "the newest with /k",
 		},
 		{"a folder", []prune.Candidate{secrets(0, "/t", "/h"), secrets(1, "", "/h", "/tx"), secrets(2, "", "/h", "/t/mail")}, "0 2", "the newest with /t"},
