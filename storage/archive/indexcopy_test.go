@@ -241,7 +241,10 @@ func (y *yard) unrisen(when string, before []string) {
 	gone := slices.DeleteFunc(before, func(name string) bool { return slices.Contains(indexNames(y.t, y.store, "index/"), name) })
 	sound := func() {
 		y.t.Helper()
-		y.whole(when)
+		y.warned = nil
+		if y.whole(when); len(y.warned) > 0 {
+			y.t.Errorf("%s: %q", when, y.warned)
+		}
 		if report := y.check(); !report.OK() {
 			y.t.Errorf("%s: a check finds %+v", when, report.Damaged)
 		}
