@@ -276,6 +276,9 @@ func readOnce(path string) (i Item, same bool, err error) {
 	if err != nil {
 		return i, false, err
 	}
+	if !before.Mode().IsRegular() { // it came between the two looks
+		return i, false, errors.New("it is no file")
+	}
 	if before.Size() > maxFile {
 		return i, false, tooLarge()
 	}
