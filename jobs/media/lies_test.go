@@ -101,7 +101,7 @@ func TestAFIFOInAFilesPlaceHoldsNobody(t *testing.T) {
 		waits := time.AfterFunc(30*time.Second, func() {
 			t.Error("it waits for the other end of the FIFO")
 			if f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
-				f.Close()
+				_ = f.Close()
 			}
 		})
 		m := w.must()
