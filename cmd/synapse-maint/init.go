@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/app"
+	"github.com/synapse-maint/synapse-maint/jobs"
 )
 
 type initOptions struct {
@@ -38,10 +40,13 @@ func (p *program) runInit(ctx context.Context, o initOptions) error {
 		return err
 	}
 	r, err := a.Init(ctx, o.recipients, o.dryRun)
-	if err != nil {
+	if err != nil && !errors.Is(err, jobs.ErrIncomplete) {
 		return err
 	}
-	return p.print(r, initText(r))
+	if perr := p.print(r, initText(r)); perr != nil {
+		return perr
+	}
+	return err
 }
 
 func initText(r app.InitResult) string {

@@ -340,3 +340,28 @@ func TestDamagedBlobNamesItsPack(t *testing.T) {
 		}
 	}
 }
+
+// A pack that a killed run has left is read with the others, and is one of them.
+func TestCheckCountsPacksThatNoIndexNames(t *testing.T) {
+	t.Parallel()
+	k, all := twoPoints(t, false)
+	_, others := twoPoints(t, true)
+	s := copyOf(t, all)
+	for key, body := range others {
+		if strings.HasPrefix(key, "packs/") {
+			replace(t, s, key, body)
+		}
+	}
+	packs := 0
+	for o, err := range s.List(t.Context(), "packs/") {
+		ok(t, err)
+		packs += min(1, int(o.Size))
+	}
+	a, err := archive.Open(t.Context(), s, k.owner)
+	ok(t, err)
+	report, err := a.Check(t.Context(), archive.CheckOptions{ReadData: 1})
+	ok(t, err)
+	if report.Read != packs || report.Packs != packs || !report.OK() {
+		t.Errorf("of %d packs %d were read; there are %d", report.Packs, report.Read, packs)
+	}
+}

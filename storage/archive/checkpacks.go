@@ -111,6 +111,7 @@ func (c *checker) orphans(ctx context.Context) error {
 	for sum, size := range listed {
 		c.index.addPack(&packRecord{Pack: sum, Size: size}, "")
 	}
+	c.report.Packs = len(c.index.packs)
 	return nil
 }
 

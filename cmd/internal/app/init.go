@@ -12,6 +12,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
@@ -74,7 +75,8 @@ func (a *App) Init(ctx context.Context, recipients []string, dryRun bool) (InitR
 	return r, a.cloneCopies(ctx, p, &r)
 }
 
-// cloneCopies makes the archive in the stores for copies, too.
+// cloneCopies makes the archive in the stores for copies, too. One that fails
+// keeps none of the others from theirs: [jobs.ErrIncomplete].
 func (a *App) cloneCopies(ctx context.Context, p *place, r *InitResult) error {
 	if len(a.conf.Copies) == 0 {
 		return nil
@@ -87,17 +89,22 @@ func (a *App) cloneCopies(ctx context.Context, p *place, r *InitResult) error {
 	if err != nil {
 		return err
 	}
+	var failed error
 	for _, name := range a.conf.Copies {
 		conf, err := a.storeNamed(name)
 		if err != nil {
 			return err
 		}
-		if _, err := a.openCopy(ctx, from, conf, create); err != nil {
-			return fmt.Errorf("the archive is made in %s, but not in %s: %w; run init again", r.Store, name, err)
+		switch _, err := a.openCopy(ctx, from, conf, create); {
+		case err == nil:
+			r.Copies = append(r.Copies, name)
+		case failed == nil:
+			failed = fmt.Errorf("%w: the archive is made in %s, but not in %s: %w; run init again", jobs.ErrIncomplete, r.Store, name, err)
+		default:
+			failed = fmt.Errorf("%w; nor in %s: %w", failed, name, err)
 		}
-		r.Copies = append(r.Copies, name)
 	}
-	return nil
+	return failed
 }
 
 func checkRecipients(recipients []string) error {
