@@ -17,7 +17,7 @@ func TestAFlippedBitBesideTheDataIsNamedAndHindersNoRestore(t *testing.T) {
 			w := tinyArchive(t, encrypted)
 			want := w.fingerprint(w.name)
 			w.done("verify")
-			for _, file := range []string{"archive.json", "archive.copy.json", "rescue.sh", w.files("checks")[0]} {
+			for _, file := range []string{"archive.json", "archive.copy.json", "rescue.sh", w.files("checks")[0], w.files("index")[0], w.files("index.copy")[0]} {
 				path := file
 				if !filepath.IsAbs(path) {
 					path = filepath.Join(w.folder, homeserver, file)

@@ -61,7 +61,7 @@ func (w *world) flipOne(kind, path, point string) {
 	w.t.Helper()
 	w.goOn()
 	live := w.fingerprint(w.name)
-	w.flip(path)
+	w.flipTwins(kind, path)
 	p := w.start("--log-level", "off", "verify", "--read-data")
 	if code := w.end(p); code != exitFailed {
 		w.t.Errorf("%s: verify: exit code %d", kind, code)
@@ -93,6 +93,15 @@ func (w *world) flipOne(kind, path, point string) {
 	for name := range strings.FieldsSeq(w.databases()) { // loaded in part
 		w.sql("postgres", "DROP DATABASE "+name)
 	}
-	w.flip(path)
+	w.flipTwins(kind, path)
 	w.done("verify", "--read-data")
+}
+
+// flipTwins is flip of an object, and of an index object's copy with it.
+func (w *world) flipTwins(kind, path string) {
+	w.t.Helper()
+	w.flip(path)
+	if kind == "index" {
+		w.flip(filepath.Join(filepath.Dir(path)+".copy", filepath.Base(path)))
+	}
 }

@@ -242,7 +242,7 @@ func TestAKilledBackupLeavesNoBrokenPointAndNoLock(t *testing.T) {
 	w.done("backup") // makes the folders
 	oldest, want := w.points()[0], w.fingerprint(w.name)
 	v := w.backupVictim()
-	w.killAtEachWrite(v, "journal", "locks", "index", "points")
+	w.killAtEachWrite(v, "journal", "locks", "index", "index.copy", "points")
 	w.killAtRandom(v)
 	w.done("verify", "--read-data")
 	w.newestRestores()
