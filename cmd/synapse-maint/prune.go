@@ -64,7 +64,7 @@ func (p *program) runPrune(ctx context.Context, o pruneOptions) error {
 	}
 	q := app.PruneRequest{Policy: o.policy, Despite: o.despite}
 	for _, id := range o.drop {
-		pt, err := a.Find(ctx, id)
+		pt, err := a.Lookup(ctx, id)
 		if err != nil {
 			return a.Keyed(err)
 		}

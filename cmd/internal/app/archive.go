@@ -119,11 +119,8 @@ func (a *App) JobIdentityFile(name string) (path string, chosen bool) {
 // is of the future, nobody can tell whether that is the latest: it has to be
 // named, be it only because a wrong clock took it.
 func (a *Archive) Point(ctx context.Context, at string) (archive.Point, error) {
-	p, err := a.Find(ctx, at)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && p.ID == "":
-		return p, nothing(fmt.Errorf("%s: %w", a.Name, short{err}))
-	case err != nil && p.ID == "":
+	p, err := a.Lookup(ctx, at)
+	if p.ID == "" {
 		return p, err
 	}
 	now := time.Now()
@@ -134,6 +131,16 @@ func (a *Archive) Point(ctx context.Context, at string) (archive.Point, error) {
 		a.app.opt.Warn(fmt.Sprintf("it is %s here, and point %s is of the future: the clock here is wrong, or it was when that was taken", now.UTC().Format(time.RFC3339), p.ID))
 	}
 	return p, a.Keyed(err)
+}
+
+// Lookup finds a recovery point of whatever time. One that is not there is
+// [ErrNothing].
+func (a *Archive) Lookup(ctx context.Context, at string) (archive.Point, error) {
+	p, err := a.Find(ctx, at)
+	if errors.Is(err, fs.ErrNotExist) && p.ID == "" {
+		err = nothing(fmt.Errorf("%s: %w", a.Name, short{err}))
+	}
+	return p, err
 }
 
 // unclear says why latest means nothing, and what to do: an older point taken in
