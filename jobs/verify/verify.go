@@ -138,6 +138,8 @@ func (r *Result) verdict() error {
 	case len(bad) > 0:
 		return fmt.Errorf("%d of %d recovery points can't be restored in full: %s; %w objects: %s",
 			len(bad), len(r.Points), few(bad), archive.ErrCorrupt, few(keys))
+	case len(keys) > 0 && len(r.Points) == 0: // without a key no point can be judged
+		return fmt.Errorf("%w objects: %s", archive.ErrCorrupt, few(keys))
 	case len(keys) > 0:
 		return fmt.Errorf("every recovery point checked can be restored, but there are %w objects: %s", archive.ErrCorrupt, few(keys))
 	}

@@ -217,4 +217,16 @@ func TestVerifyWithoutKey(t *testing.T) {
 	if r, err := verify.ResultOf(done); err != nil || r.Limits != "" || len(r.Points) != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
+
+	// A manifest is damaged: without the key nobody knows whether a point is whole.
+	for o, err := range s.List(t.Context(), "points/") {
+		ok(t, err)
+		_, err = s.Put(t.Context(), o.Key, []byte("other bytes"), storage.PutOptions{})
+		ok(t, err)
+		_, err = run(t.Context(), s, verify.Options{})
+		if !errors.Is(err, archive.ErrCorrupt) || !strings.Contains(err.Error(), o.Key) || strings.Contains(err.Error(), "can be restored") {
+			t.Errorf("%v", err)
+		}
+		break
+	}
 }
