@@ -120,8 +120,7 @@ func (g *filling) warn(format string, args ...any) {
 
 // write makes what is missing. Folders, links and the like are made as they
 // come; files are gathered, so that their blobs are read in the order in which
-// they lie in the packs. While a batch of them is written the next is gathered:
-// folders are made by one goroutine, which leaves the other CPUs idle.
+// they lie in the packs. While a batch of them is written the next is gathered.
 func (g *filling) write(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	runs := make(chan run)
@@ -154,7 +153,9 @@ func (g *filling) write(ctx context.Context) error {
 	return group.Wait()
 }
 
-// gather looks for what is missing, and sends batches of files.
+// gather looks for what is missing, and sends batches of files. Folders are made
+// by several goroutines: Synapse has more of them than files, and a writer that
+// comes before them makes its own.
 func (g *filling) gather(ctx context.Context, to chan<- *gathered) error {
 	batch := &gathered{reader: g.opt.Reader, share: 8} // the workers wait for the first
 	send := func() error {
@@ -166,7 +167,13 @@ func (g *filling) gather(ctx context.Context, to chan<- *gathered) error {
 		batch = &gathered{reader: g.opt.Reader, share: 1}
 		return nil
 	}
-	err := g.each(ctx, g.place.tree, &g.tally, func(d *difference) error {
+	folders, fctx := errgroup.WithContext(ctx) // a disk that fails ends the look, too
+	folders.SetLimit(g.opt.Jobs)
+	err := g.each(fctx, g.place.tree, &g.tally, func(d *difference) error {
+		if want := d.want; want != nil && want.Kind == archive.KindFolder && !d.same() {
+			folders.Go(func() error { return g.skip(want, g.place.make(want.Path)) })
+			return nil
+		}
 		if err := g.one(d, batch); err != nil {
 			return err
 		}
@@ -175,6 +182,9 @@ func (g *filling) gather(ctx context.Context, to chan<- *gathered) error {
 		}
 		return nil
 	})
+	if failed := folders.Wait(); failed != nil {
+		err = failed
+	}
 	if err != nil {
 		return err
 	}
@@ -243,8 +253,6 @@ func (g *filling) one(d *difference, batch *gathered) error {
 	case d.want.Kind == archive.KindFile:
 		batch.add(*d.want)
 		return nil
-	case d.want.Kind == archive.KindFolder:
-		return g.skip(d.want, g.place.make(d.path))
 	}
 	return g.skip(d.want, g.place.special(d.want))
 }

@@ -24,6 +24,7 @@ type place struct {
 	files   atomic.Int64
 	root    bool         // may give files to others
 	unowned atomic.Int64 // files whose owner could not be set
+	cached  atomic.Bool  // the page cache can't be passed by
 }
 
 // folderMode is that of folders that no entry describes, and of all until they
@@ -151,7 +152,8 @@ func makeFolder(dir int, name string) error {
 		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			return nil
 		}
-		if err := unix.Unlinkat(dir, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		// ENOENT, EISDIR: another goroutine has done so.
+		if err := unix.Unlinkat(dir, name, 0); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EISDIR) {
 			return err
 		}
 	}

@@ -289,7 +289,7 @@ func (w *writer) many(ctx context.Context, e *archive.Entry) (err error) {
 // found out while the file has no name yet.
 func (w *writer) put(fd int, plain []byte, at int64) error {
 	for rest, off := plain, at; len(rest) > 0; {
-		n, err := unix.Pwrite(fd, rest, off)
+		n, err := w.place.pwrite(fd, rest, off)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -304,7 +304,7 @@ func (w *writer) put(fd int, plain []byte, at int64) error {
 	}
 	for off := 0; off < len(plain); {
 		want := plain[off:min(off+piece, len(plain))]
-		n, err := unix.Pread(fd, w.buf[:len(want)], at+int64(off))
+		n, err := w.place.pread(fd, w.buf[:len(want)], at+int64(off))
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
