@@ -28,7 +28,8 @@ type mediaBench struct {
 	files    int // of the tree before it changes
 	bytes    int64
 	syncers  []*syncer
-	versions []string // of the peers
+	versions []string  // of the peers
+	deleted  time.Time // when whole buckets were, last
 }
 
 // cost is a sample with the requests that the server got.
@@ -107,6 +108,9 @@ func (m *mediaBench) first(ctx context.Context) error {
 			if err := m.afresh(ctx, s); err != nil {
 				return err
 			}
+			if round > 0 {
+				m.deleted = time.Now()
+			}
 			if err := m.measureSyncer(ctx, s, firstSync, s.sync); err != nil {
 				return err
 			}
@@ -142,20 +146,23 @@ func (m *mediaBench) everyone(ctx context.Context, p phase) error {
 	return nil
 }
 
-// inodesRest is how long ext4 passes over the inodes of files that were deleted,
-// and more (RECENTCY_MIN in its ialloc.c): whoever makes files in that time may
-// pay twice for it.
-const inodesRest = 70 * time.Second
+// inodesRest is how long ext4 passes over the inodes of deleted files, one by
+// one, and longer than a restore takes: RECENTCY_MIN and RECENTCY_DIRTY in its
+// ialloc.c. Whoever makes files in that time may pay twice for it.
+const inodesRest = 361 * time.Second
 
-// back brings everything back, each time into a new folder. What a round made is
-// deleted after it, as there may be no room for more, and the next waits.
+// back brings everything back, each time into a new folder. Nothing is deleted
+// between: the next to make files would pay for it.
 func (m *mediaBench) back(ctx context.Context) error {
+	if err := wait(ctx, time.Until(m.deleted.Add(inodesRest))); err != nil {
+		return err
+	}
 	return m.rounds(func(round int) error {
 		for _, s := range m.running(restored, round) {
 			if s.aside {
 				continue
 			}
-			m.out = filepath.Join(m.dir, "restored", s.word())
+			m.out = filepath.Join(m.dir, "restored", fmt.Sprint(round), s.word())
 			if err := os.MkdirAll(m.out, 0o700); err != nil {
 				return err
 			}
@@ -166,10 +173,7 @@ func (m *mediaBench) back(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
-		if err := os.RemoveAll(filepath.Dir(m.out)); err != nil || round == m.bench.rounds-1 {
-			return err
-		}
-		return wait(ctx, inodesRest)
+		return nil
 	})
 }
 
