@@ -128,7 +128,7 @@ func TestALostWorkerIsNotALostSnapshot(t *testing.T) {
 	dsn := filled(t, p, bigTable)
 	s := snap(t, p, dsn, whole)
 	goOn, result := begun(t, s)
-	must(t, p.Exec(t.Context(), "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY public.t %' AND datname = `+literal(s.Database().Name)))
+	must(t, p.Exec(t.Context(), "postgres", `SELECT 1 / count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'COPY "public"."t" %' AND datname = `+literal(s.Database().Name)))
 	close(goOn)
 	if err := <-result; err == nil || !strings.Contains(err.Error(), "copy out public.t: ") {
 		t.Errorf("got %v", err)
