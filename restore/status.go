@@ -41,6 +41,15 @@ type Leftover struct {
 	over bool // KeptTill is past
 }
 
+// String is what it is, for people.
+func (l Leftover) String() string {
+	text := l.Name + ", " + l.What
+	if l.Size >= 0 {
+		text += ", " + jobs.Size(l.Size)
+	}
+	return text
+}
+
 // What leftovers are.
 const (
 	leftOld       = "live before the restore"
@@ -87,10 +96,7 @@ func (s Standing) String() string {
 		fmt.Fprintf(&b, "  %-8s %s\n", "warning", w)
 	}
 	for _, l := range s.Leftovers {
-		text := fmt.Sprintf("%s, %s", l.Name, l.What)
-		if l.Size >= 0 {
-			text += ", " + jobs.Size(l.Size)
-		}
+		text := l.String()
 		switch {
 		case l.over:
 			text += ", kept until " + l.KeptTill.UTC().Format(minute) + ", which is over"

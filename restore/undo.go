@@ -166,6 +166,39 @@ func (d drop) do(ctx context.Context) (any, error) {
 	return note, d.close(ctx, dropped, note)
 }
 
+// WouldUndo says what [NewUndo]'s job would do now, a line for each database;
+// nothing where it was done before. What it refuses its plan says.
+func (c Closing) WouldUndo(ctx context.Context) ([]string, error) {
+	if err := c.look(ctx); err != nil {
+		return nil, err
+	}
+	done, ok, err := swapOf(c.Run)
+	if err != nil || !ok || has(c.Run, undone) {
+		return nil, err
+	}
+	return []string{
+		fmt.Sprintf("rename %s, the restored database, to %s, and keep it", done.Live, done.NewName),
+		fmt.Sprintf("rename %s, %s, to %s", done.OldName, leftOld, done.Live),
+	}, nil
+}
+
+// WouldDrop says what [NewDrop]'s job would drop now.
+func (c Closing) WouldDrop(ctx context.Context) ([]string, error) {
+	if err := c.look(ctx); err != nil {
+		return nil, err
+	}
+	left, err := drop{c}.left(ctx)
+	var lines []string
+	for _, l := range left {
+		verb := "drop "
+		if l.Theirs {
+			verb = "leave "
+		}
+		lines = append(lines, verb+l.String())
+	}
+	return lines, err
+}
+
 // claimFor writes the restore's name into a new run as its request.
 func claimFor(run *jobs.Run, restore string) error {
 	raw, err := encode(map[string]string{"restore": restore})

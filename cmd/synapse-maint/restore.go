@@ -71,8 +71,7 @@ func (p *program) restoreCommand() *cobra.Command {
 	f.StringVar(&o.request.SecretsPath, "secrets-path", "", "`DIR` to write the secrets to: new, or empty")
 	f.BoolVar(&o.force, "force", false, "let the database go live in spite of serious findings")
 	f.DurationVar(&o.keepOld, "keep-old", 0, "how long the database that was live is kept (default 72h)")
-	p.closingFlags(cmd, &o.terminate, &o.yes)
-	f.BoolVar(&o.dryRun, "dry-run", false, "only print the plan")
+	p.closingFlags(cmd, &o.terminate, &o.yes, &o.dryRun)
 	p.waitFlag(cmd)
 	cmd.AddCommand(p.resumeCommand(), p.undoCommand(), p.dropCommand(), p.statusCommand())
 	return cmd
@@ -80,9 +79,15 @@ func (p *program) restoreCommand() *cobra.Command {
 
 // closingFlags are those of everything that takes databases away from their
 // users.
-func (*program) closingFlags(cmd *cobra.Command, terminate, yes *bool) {
+func (*program) closingFlags(cmd *cobra.Command, terminate, yes, dryRun *bool) {
 	cmd.Flags().BoolVar(terminate, "terminate-sessions", false, "end the sessions on the live database")
+	askingFlags(cmd, yes, dryRun)
+}
+
+// askingFlags are those of what asks before it does anything.
+func askingFlags(cmd *cobra.Command, yes, dryRun *bool) {
 	cmd.Flags().BoolVar(yes, "yes", false, "don't ask")
+	cmd.Flags().BoolVar(dryRun, "dry-run", false, "only say what would be done")
 }
 
 func (p *program) runRestore(ctx context.Context, o restoreOptions) error {

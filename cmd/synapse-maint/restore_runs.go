@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -22,7 +23,7 @@ func (p *program) resumeCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.from, "from", "", "`STORE` it restores from (default: the one it began with)")
 	cmd.Flags().BoolVar(&o.force, "force", false, "let the database go live in spite of serious findings")
-	p.closingFlags(cmd, &o.terminate, &o.yes)
+	p.closingFlags(cmd, &o.terminate, &o.yes, &o.dryRun)
 	p.waitFlag(cmd)
 	return cmd
 }
@@ -61,41 +62,56 @@ func (p *program) runResume(ctx context.Context, name string, o restoreOptions) 
 	return p.carryOut(ctx, a, job, run.RunID, o)
 }
 
+// closing is what ends what can be done with a restore: undo, drop.
+type closing struct {
+	make        func(restore.Closing) jobs.Job
+	would       func(restore.Closing, context.Context) ([]string, error)
+	what        string // for the question
+	yes, dryRun bool
+}
+
 func (p *program) undoCommand() *cobra.Command {
-	var terminate, yes bool
+	terminate := false
+	end := closing{what: "undo takes the restored database out of service", would: restore.Closing.WouldUndo}
+	end.make = func(c restore.Closing) jobs.Job {
+		c.Terminate = terminate
+		return restore.NewUndo(c)
+	}
 	cmd := &cobra.Command{
 		Use: "undo RUN", Short: "Bring back the database that was live before a restore", Args: between(1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.close(cmd.Context(), args[0], yes, "undo takes the restored database out of service", func(c restore.Closing) jobs.Job {
-				c.Terminate = terminate
-				return restore.NewUndo(c)
-			})
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return p.close(cmd.Context(), args[0], end) },
 	}
-	p.closingFlags(cmd, &terminate, &yes)
+	p.closingFlags(cmd, &terminate, &end.yes, &end.dryRun)
 	p.waitFlag(cmd)
 	return cmd
 }
 
 func (p *program) dropCommand() *cobra.Command {
-	var now, yes bool
+	now := false
+	end := closing{what: "drop removes these databases for good", would: restore.Closing.WouldDrop}
+	end.make = func(c restore.Closing) jobs.Job {
+		c.Early = now
+		return restore.NewDrop(c)
+	}
 	cmd := &cobra.Command{
 		Use: "drop RUN", Short: "Remove what a restore left on the server", Args: between(1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.close(cmd.Context(), args[0], yes, "drop removes these databases for good", func(c restore.Closing) jobs.Job {
-				c.Early = now
-				return restore.NewDrop(c)
-			})
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return p.close(cmd.Context(), args[0], end) },
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "also the database that was live before, although it is to be kept longer")
-	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
+	askingFlags(cmd, &end.yes, &end.dryRun)
 	p.waitFlag(cmd)
 	return cmd
 }
 
+// closed is an undo or drop that was only asked about, in JSON.
+type closed struct {
+	restore.Standing
+	DryRun bool     `json:"dry_run"`
+	Would  []string `json:"would"`
+}
+
 // close runs a job that ends what can be done with a restore.
-func (p *program) close(ctx context.Context, name string, yes bool, what string, make func(restore.Closing) jobs.Job) error {
+func (p *program) close(ctx context.Context, name string, end closing) error {
 	a, err := p.archive(ctx, "")
 	if err != nil {
 		return err
@@ -108,7 +124,7 @@ func (p *program) close(ctx context.Context, name string, yes bool, what string,
 	if err != nil {
 		return err
 	}
-	job := make(c)
+	job := end.make(c)
 	// Its plan reads only: what is refused is refused before anybody is asked.
 	if _, err := job.Plan(ctx, &jobs.Run{}); err != nil {
 		return err
@@ -121,8 +137,15 @@ func (p *program) close(ctx context.Context, name string, yes bool, what string,
 	if err != nil {
 		return err
 	}
+	if end.dryRun {
+		would, err := end.would(c, ctx)
+		if err != nil {
+			return err
+		}
+		return p.print(closed{before, true, append([]string{}, would...)}, progress.Fold(before.String()+wouldText(would)))
+	}
 	p.aside(progress.Fold(before.String()) + "\n")
-	if err := p.confirm(ctx, yes, a.Name, what); err != nil {
+	if err := p.confirm(ctx, end.yes, a.Name, end.what); err != nil {
 		return err
 	}
 	if _, err := a.Run(ctx, job, jobs.RunID{}); err != nil {
@@ -135,6 +158,15 @@ func (p *program) close(ctx context.Context, name string, yes bool, what string,
 		return err
 	}
 	return p.printStatus(ctx, a, run, found)
+}
+
+// wouldText is what a dry run says below the standing.
+func wouldText(lines []string) string {
+	text := ""
+	for _, l := range lines {
+		text += fmt.Sprintf("  %-8s %s\n", "would", l)
+	}
+	return cmp.Or(text, fmt.Sprintf("  %-8s %s\n", "would", "do nothing: there is nothing left to do"))
 }
 
 // standing is where a restore stands, among those that came after it.
