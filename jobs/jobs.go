@@ -112,8 +112,8 @@ type Run struct {
 	PID     int             `json:"pid"`
 	Steps   []StepRecord    `json:"steps"`
 	Error   string          `json:"error,omitempty"`
-	// Unlocked says that the job needs no lock: whether its process lives can't
-	// be told by that.
+	// Unlocked says that the job needs no lock: whether its process lives is told
+	// by the age of this record instead ([Beat]).
 	Unlocked bool `json:"unlocked,omitempty"`
 
 	// Tag is the journal's version of the record, empty where it was never

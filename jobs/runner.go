@@ -9,12 +9,17 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 )
 
 // grace is how long Always steps get after an interruption. Kubernetes kills
 // 30 s after it asked, and a lost lock is not given away for as long.
 const grace = 20 * time.Second
+
+// Beat is how often a run that holds no lock is saved while a step works: whose
+// record is older by far is dead, as others are whose lock is.
+const Beat = time.Minute
 
 // Runner executes jobs. It has to be the only one that saves a run while it
 // executes it; what else happens to the homeserver is kept out by the lock.
@@ -159,8 +164,42 @@ func (a *attempt) step(s Step) {
 		}
 	}
 	a.tell(*rec)
+	still := a.beat(ctx)
 	note, err := a.do(ctx, s)
+	still()
 	a.end(s, note, err)
+}
+
+// beat saves a run without a lock now and then, until it is told to be still. A
+// save that does not succeed is no reason not to work: the next one may.
+func (a *attempt) beat(ctx context.Context) (still func()) {
+	if !a.run.Unlocked {
+		return func() {}
+	}
+	stop := make(chan struct{})
+	var heart sync.WaitGroup
+	heart.Go(func() {
+		tick := time.NewTicker(Beat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			// Not cut off with ctx: a save whose answer is not waited for may have
+			// been done, and the next would not know its tag.
+			last, done := context.WithTimeout(context.WithoutCancel(ctx), a.grace())
+			if err := a.save(last); err != nil {
+				a.log().WarnContext(ctx, "sign of life not written", "run", a.run.String(), "error", err)
+			}
+			done()
+		}
+	})
+	return func() {
+		close(stop)
+		heart.Wait()
+	}
 }
 
 // do calls the step's function.

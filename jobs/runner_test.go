@@ -283,3 +283,30 @@ func TestErrorsNameJobAndStepOnce(t *testing.T) {
 		}
 	}
 }
+
+// A run that holds no lock shows that it lives, however long a step takes; one
+// that holds a lock need not.
+func TestAStepThatTakesHoursShowsThatItLives(t *testing.T) {
+	for _, unlocked := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t)
+			long := jobs.Step{Name: "check", Do: func(ctx context.Context) (any, error) {
+				last := ""
+				for range 3 * 60 {
+					time.Sleep(jobs.Beat)
+					synctest.Wait()
+					now := b.saved(t)
+					if beats := now.Tag != last; beats != unlocked && last != "" || now.State != jobs.Running {
+						t.Fatalf("unlocked %t: beats %t, %s", unlocked, beats, now.State)
+					}
+					last = now.Tag
+				}
+				return nil, nil
+			}}
+			run, err := b.Run(t.Context(), &script{steps: []jobs.Step{long}, unlocked: unlocked}, due())
+			if err != nil || run.State != jobs.Done || b.saved(t).State != jobs.Done {
+				t.Errorf("%v, %+v", err, run)
+			}
+		})
+	}
+}

@@ -52,10 +52,14 @@ func interrupted(run *jobs.Run, seen time.Time, what string) {
 // nobody holds any more, or whose holder is dead, is interrupted. The journal
 // itself is not changed: that is for who takes the lock.
 //
-// A run of a job that needs no lock is returned as it is: nobody can tell.
+// So is one of a job that needs no lock and whose record is as it was for ten
+// of the [jobs.Beat]s that its process would have written.
 func (l *Locker) Living(ctx context.Context, run *jobs.Run) (*jobs.Run, error) {
-	if run.State != jobs.Running || run.Unlocked {
+	switch {
+	case run.State != jobs.Running:
 		return run, nil
+	case run.Unlocked:
+		return l.breathing(ctx, run)
 	}
 	rec, tag, err := l.read(ctx, run.Homeserver)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -79,6 +83,26 @@ func (l *Locker) Living(ctx context.Context, run *jobs.Run) (*jobs.Run, error) {
 		interrupted(now, lastSign(now), "nobody holds its lock")
 	}
 	return now, nil
+}
+
+// breathing is Living for a run without a lock. Both times are the store's.
+func (l *Locker) breathing(ctx context.Context, run *jobs.Run) (*jobs.Run, error) {
+	now, err := l.storeTime(ctx, run.Homeserver)
+	if err != nil {
+		return run, err
+	}
+	o, err := l.store.Stat(ctx, key(run.RunID))
+	if err != nil {
+		return run, fmt.Errorf("look at run %s: %w", run.RunID, err)
+	}
+	last, err := New(l.store).read(ctx, run.RunID)
+	if err != nil {
+		return run, err
+	}
+	if age := now.Sub(o.Modified); last.State == jobs.Running && last.Tag == o.Tag && age > 10*jobs.Beat {
+		interrupted(last, o.Modified, fmt.Sprintf("no sign of life for %s", age.Round(time.Second)))
+	}
+	return last, nil
 }
 
 // dead says whether a holder is gone: for certain, or by the age of its last

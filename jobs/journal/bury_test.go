@@ -109,7 +109,6 @@ func TestRunWhoseLockIsDeadIsNotShownAsRunning(t *testing.T) {
 			return func() { _ = release() }
 		}, nil, jobs.Interrupted},
 		{"nobody ever had a lock", func(*testing.T, *mem.Store) func() { return func() {} }, nil, jobs.Interrupted},
-		{"it needs no lock", func(*testing.T, *mem.Store) func() { return func() {} }, func(r *jobs.Run) { r.Unlocked = true }, jobs.Running},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -132,6 +131,46 @@ func TestRunWhoseLockIsDeadIsNotShownAsRunning(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A run without a lock lives while its record is written anew.
+func TestRunWithoutALockIsDeadWithoutASignOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := mem.New()
+		j := journal.New(s)
+		run := begun(t, j, at("verify", 3))
+		run.Unlocked = true
+		state := func() jobs.State {
+			t.Helper()
+			if err := j.Save(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * jobs.Beat)
+			got, err := journal.NewLocker(s, journal.Options{}).Living(t.Context(), run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got.State
+		}
+		for range 3 {
+			if got := state(); got != jobs.Running {
+				t.Errorf("with a sign of life it is %s", got)
+			}
+		}
+		saved := time.Now().Add(-10 * jobs.Beat).UTC()
+		time.Sleep(time.Second)
+		got, err := journal.NewLocker(s, journal.Options{}).Living(t.Context(), run)
+		if err != nil || got.State != jobs.Interrupted || !got.Ended.Equal(saved) || !strings.HasSuffix(got.Error, "; no sign of life for 10m1s") {
+			t.Errorf("%v, %+v", err, got)
+		}
+		if kept := open(t, j, run.RunID); kept.State != jobs.Running {
+			t.Errorf("looking changed the journal: %+v", kept)
+		}
+		run.State = jobs.Done
+		if got := state(); got != jobs.Done {
+			t.Errorf("done, it is %s", got)
+		}
+	})
 }
 
 // It ended between the look at the journal and that at the lock.
