@@ -42,6 +42,7 @@ func TestAFIFOInAFilesPlace(t *testing.T) {
 	waits := time.AfterFunc(time.Minute, func() { panic("it waits for the other end of the FIFO") })
 	read := 0
 	for range 40_000 {
+		waits.Reset(time.Minute)
 		items, err := secrets.Files{Extra: []string{path}}.Secrets(t.Context())
 		ok(t, err)
 		if len(items) != 1 || items[0].Err == nil && string(items[0].Data) != "f" {
