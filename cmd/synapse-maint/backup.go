@@ -98,12 +98,18 @@ func (p *program) backUp(ctx context.Context, a *app.Archive, q app.BackupReques
 		return err
 	}
 	run, err := a.Run(ctx, job, jobs.RunID{})
-	if err != nil && !errors.Is(err, jobs.ErrIncomplete) {
-		return hinted{err, "no recovery point was listed; what was stored so far is not sent again by the next backup"}
+	var r backup.Result
+	listed := err
+	if run != nil { // it was at work
+		r, listed = backup.ResultOf(run)
 	}
-	r, rerr := backup.ResultOf(run)
-	if rerr != nil {
-		return rerr
+	switch {
+	case listed != nil && (err == nil || errors.Is(err, jobs.ErrIncomplete)):
+		return listed
+	case listed != nil:
+		return hinted{err, "no recovery point was listed; what was stored so far is not sent again by the next backup"}
+	case err != nil && !errors.Is(err, jobs.ErrIncomplete):
+		err = hinted{err, fmt.Sprintf("recovery point %s is in %s; synapse-maint copy brings it to the other stores", r.Point, a.Store)}
 	}
 	out := backedUp{Result: r, Store: a.Store}
 	if instead != nil {

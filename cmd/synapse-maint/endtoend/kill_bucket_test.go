@@ -2,6 +2,9 @@ package endtoend
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/synapse-maint/synapse-maint/internal/testbed"
@@ -82,4 +85,35 @@ func TestARestoreFromABucketKilledAfterAnyGetGoesOn(t *testing.T) {
 	for _, path := range []string{"/points/", "/index/", "/packs/"} {
 		k.killAtEachAnswer(proxy, "GET", path, k.victim())
 	}
+}
+
+// A backup that is interrupted while its point is copied to another store says
+// that there is a point, and where.
+func TestABackupInterruptedInItsCopyHasItsPoint(t *testing.T) {
+	t.Parallel()
+	s3 := testbed.S3(t)
+	w, proxy := tinyWorld(t), testbed.Proxy(t, s3.Endpoint())
+	config := filepath.Join(w.dir, "two.yaml")
+	w.ok(os.WriteFile(config, []byte("stores:\n  first: {url: \"file://"+w.folder+"\"}\n  second: {url: \""+proxy.StoreURL(s3.Bucket(t))+"\"}\ndefaults:\n  store: first\n  copies: [second]\n"), 0o600))
+	w.set(s3.Env()...)
+	w.set("SYNAPSE_MAINT_CONFIG="+config, "SYNAPSE_MAINT_STORE=")
+	w.done("init")
+	p := w.command("--log-level", "off", "backup")
+	started := make(chan struct{})
+	proxy.Inject(testbed.Fault{Op: "PUT", Path: "/packs/", Times: 1, Answered: func(*http.Request) {
+		<-started
+		_ = p.Process.Signal(os.Interrupt) // nothing else can have ended it
+	}})
+	w.ok(p.Start())
+	close(started)
+	const exitInterrupted = 130
+	code, said, points := w.end(p), p.err.String(), w.points()
+	if len(points) != 1 || code != exitInterrupted ||
+		!strings.HasSuffix(said, "\nsynapse-maint: interrupted: recovery point "+points[0]+" is in file://"+w.folder+"; synapse-maint copy brings it to the other stores\n") {
+		t.Errorf("exit code %d, points %v: %s", code, points, said)
+	}
+	if !strings.Contains(p.out.String(), "Recovery point "+points[0]) {
+		t.Errorf("the point is not shown: %s", p.out.String())
+	}
+	w.done("copy", "--from", "first", "--to", "second")
 }
