@@ -62,3 +62,26 @@ func TestAListThatIsDamagedMeanwhileDeletesNothing(t *testing.T) {
 		t.Errorf("%+v: %d of %d are left", n, len(tree(t, w.dir)), before)
 	}
 }
+
+// What is deleted is asked about, a link like a file: it may be all that knows
+// where something is.
+func TestALinkThatIsExtraIsCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/one", "x")
+	w.must()
+	ok(t, os.Symlink("/elsewhere", filepath.Join(w.dir, "local_content/aa/bb/link")))
+	ok(t, os.Mkdir(filepath.Join(w.dir, "local_content/aa/empty"), 0o750))
+	f := w.filler(w.dir, func(o *media.FillOptions) { o.DeleteExtra = true })
+	p, err := f.Plan(t.Context())
+	if ok(t, err); p.Deletes != 1 || p.Lines[len(p.Lines)-1] != "delete 1 file, 0 B, that the point does not have" {
+		t.Errorf("%+v", p)
+	}
+	note, err := w.fill(w.dir, func(o *media.FillOptions) { o.DeleteExtra = true })
+	if ok(t, err); note.Deleted != 1 {
+		t.Errorf("%+v", note)
+	}
+	if now := tree(t, w.dir); now["local_content/aa/bb/link"] != "" || now["local_content/aa/empty"] != "" {
+		t.Errorf("still there: %v", now)
+	}
+}

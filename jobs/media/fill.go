@@ -358,9 +358,8 @@ func (g *filling) deleteExtra(ctx context.Context) error {
 		case d.have.Kind == archive.KindFolder:
 			folders = append(folders, d.path)
 			return nil
-		case d.have.Kind == archive.KindFile:
-			g.note.Deleted++
 		}
+		g.note.Deleted++
 		if err := g.place.remove(d.path, 0); err != nil {
 			return fmt.Errorf("delete %s, which the point does not have: %w", printable(d.path), err)
 		}

@@ -81,11 +81,11 @@ func TestExtraFilesGoOnlyWhenAskedFor(t *testing.T) {
 	only := func(o *media.FillOptions) { o.DeleteExtra, o.Paths = true, []string{"local_content"} }
 	p, err := w.filler(w.dir, only).Plan(t.Context())
 	ok(t, err)
-	if p.Deletes != 2 || len(p.Lines) != 2 || p.Lines[1] != "delete 2 files, 10 B, that the point does not have" {
+	if p.Deletes != 3 || len(p.Lines) != 2 || p.Lines[1] != "delete 3 files, 10 B, that the point does not have" {
 		t.Errorf("%+v", p)
 	}
 	note, err := w.fill(w.dir, only)
-	if err != nil || note.Deleted != 2 {
+	if err != nil || note.Deleted != 3 {
 		t.Errorf("%+v, %v", note, err)
 	}
 	got := tree(t, w.dir)

@@ -58,7 +58,7 @@ func (*Filler) Name() string { return archive.PartMedia }
 type tally struct {
 	missing, differing, same int64 // files
 	bytes                    int64 // of those to be written
-	extra, extraBytes        int64 // files to be deleted
+	extra, extraBytes        int64 // files, links and the like to be deleted
 	others                   int64 // folders, links and the like to be made
 	damaged                  *archive.Findings
 	entries                  int64
@@ -204,8 +204,11 @@ func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
 }
 
 func (f *Filler) countExtra(n *tally, d *difference) {
-	if f.deletes(d) && d.have.Kind == archive.KindFile {
-		n.extra++
+	if !f.deletes(d) || d.have.Kind == archive.KindFolder {
+		return
+	}
+	n.extra++
+	if d.have.Kind == archive.KindFile {
 		n.extraBytes += d.have.Size
 	}
 }
