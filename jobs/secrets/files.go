@@ -26,16 +26,16 @@ type Files struct {
 	Folder string
 }
 
-// Secrets implements [Source]. Without the configuration it fails.
+// Secrets implements [Source]. What can be read is worth having without the rest,
+// be that the configuration itself.
 func (f Files) Secrets(ctx context.Context) ([]Item, error) {
 	g := &gathering{ctx: ctx, folder: f.Folder, seen: map[string]bool{}}
 	for _, path := range f.Configs {
-		if err := g.configuration(path); err != nil {
-			return nil, err
-		}
+		g.configuration(path)
 	}
-	if len(f.Configs) > 0 && len(g.configs) == 0 {
-		return nil, fmt.Errorf("Synapse's configuration %s: no *.yaml is in it", strings.Join(f.Configs, ", "))
+	if len(f.Configs) > 0 && len(g.items) == 0 {
+		path, _ := filepath.Abs(f.Configs[0]) // it was read as that
+		g.miss(path, configuration, errors.New("no *.yaml is in it"))
 	}
 	g.signingKeys()
 	for _, pattern := range f.Extra {
@@ -61,33 +61,32 @@ type gathering struct {
 
 // configuration adds homeserver.yaml, or a folder of such files, and what they
 // name.
-func (g *gathering) configuration(path string) error {
-	path, err := filepath.Abs(path)
+func (g *gathering) configuration(path string) {
+	absolute, err := filepath.Abs(path)
 	if err != nil {
-		return err
+		absolute = path
 	}
-	st, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("Synapse's configuration %s: %w", path, reason(err))
+	st, err := os.Stat(absolute)
+	switch {
+	case err != nil:
+		g.miss(absolute, configuration, err)
+	case st.IsDir():
+		g.configFolder(absolute)
+	default:
+		g.configFile(absolute)
+		beside := filepath.Join(filepath.Dir(absolute), "conf.d")
+		if st, err := os.Stat(beside); err == nil && st.IsDir() {
+			g.configFolder(beside)
+		}
 	}
-	if st.IsDir() {
-		return g.configFolder(path)
-	}
-	if err := g.configFile(path); err != nil {
-		return err
-	}
-	beside := filepath.Join(filepath.Dir(path), "conf.d")
-	if st, err := os.Stat(beside); err == nil && st.IsDir() {
-		return g.configFolder(beside)
-	}
-	return nil
 }
 
 // configFolder adds a folder of configuration, as Synapse reads it.
-func (g *gathering) configFolder(dir string) error {
+func (g *gathering) configFolder(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("Synapse's configuration %s: %w", dir, reason(err))
+		g.miss(dir, configuration, err)
+		return
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
@@ -95,24 +94,18 @@ func (g *gathering) configFolder(dir string) error {
 		if !strings.HasSuffix(e.Name(), ".yaml") || errors.Is(err, fs.ErrNotExist) || err == nil && !st.Mode().IsRegular() {
 			continue // as Synapse does
 		}
-		if err := g.configFile(path); err != nil {
-			return err
-		}
+		g.configFile(path)
 	}
-	return nil
 }
 
-func (g *gathering) configFile(path string) error {
+func (g *gathering) configFile(path string) {
 	if g.seen[path] {
-		return nil
+		return
 	}
-	i := g.file(path, configuration)
-	if i.Err != nil {
-		return fmt.Errorf("Synapse's configuration %s: %w", path, i.Err)
+	if i := g.file(path, configuration); i.Err == nil {
+		g.configs = append(g.configs, path)
+		g.named(path, i.Data)
 	}
-	g.configs = append(g.configs, path)
-	g.named(path, i.Data)
-	return nil
 }
 
 // signingKeys adds the key that Synapse makes beside its configuration.

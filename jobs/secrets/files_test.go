@@ -206,14 +206,20 @@ type listed []secrets.Item
 
 func (l listed) Secrets(context.Context) ([]secrets.Item, error) { return l, nil }
 
-func TestPartFailsWithoutItsConfiguration(t *testing.T) {
+// The signing key is worth having without homeserver.yaml; that it is all is no
+// success.
+func TestWithoutItsConfigurationTheRestIsTaken(t *testing.T) {
 	t.Parallel()
-	dir := folder(t, map[string]string{"empty/readme": ""})
-	s := newSafe(t)
-	for _, config := range []string{dir + "/homeserver.yaml", dir + "/empty"} {
-		_, _, err := take(t, s.job, secrets.Files{Configs: []string{config}})
-		if err == nil || !strings.Contains(err.Error(), "Synapse's configuration "+config) {
-			t.Error(err)
+	dir := folder(t, map[string]string{"empty/readme": "", "signing.key": "ed25519"})
+	for config, why := range map[string]string{dir + "/homeserver.yaml": "no such file or directory", dir + "/empty": "no *.yaml is in it"} {
+		want := config + " (configuration): " + why
+		_, _, err := take(t, newSafe(t).job, secrets.Files{Configs: []string{config}})
+		if err == nil || errors.Is(err, jobs.ErrIncomplete) || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("alone: %v", err)
+		}
+		m, _, err := take(t, newSafe(t).job, secrets.Files{Configs: []string{config}, Extra: []string{dir + "/signing.key"}})
+		if !errors.Is(err, jobs.ErrIncomplete) || !strings.Contains(err.Error(), want) || m.Secrets == nil || len(m.Secrets.Files) != 1 {
+			t.Errorf("with the key: %v, %+v", err, m.Secrets)
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (p *Part) Take(ctx context.Context, w *archive.Writer, _, m *archive.Manife
 		report(jobs.Progress{What: "secrets", Done: done})
 	}
 	if len(part.Files) == 0 {
-		return warnings, errors.New("there is not one that can be read")
+		return warnings, nothing(items)
 	}
 	if err := store(ctx, w, part, &blob); err != nil {
 		return warnings, err
@@ -124,6 +124,15 @@ func (p *Part) Take(ctx context.Context, w *archive.Writer, _, m *archive.Manife
 	m.Secrets = part
 	m.Degraded = append(m.Degraded, warnings...)
 	return warnings, untaken(items)
+}
+
+// nothing is the error of secrets of which not one can be read.
+func nothing(items []Item) error {
+	const text = "there is not one that can be read"
+	if len(items) == 0 {
+		return errors.New(text)
+	}
+	return fmt.Errorf("%s: %s (%s): %w", text, items[0].From, items[0].What, items[0].Err)
 }
 
 // untaken is the error of secrets that should have been taken and were not; nil
