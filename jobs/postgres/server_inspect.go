@@ -102,6 +102,9 @@ func (i *inspector) databases(ctx context.Context) error {
 		if err := i.sessions(ctx); err != nil {
 			return err
 		}
+		if err := subscribed(ctx, i.c, i.live); err != nil && i.q.Mode == synapse.ModeInPlace {
+			i.problem("in-place drops database %s: %v", i.live.Name, err)
+		}
 	}
 	if i.target, i.in.TargetExists, err = databaseNamed(ctx, i.c, i.q.Target); err != nil || !i.in.TargetExists {
 		i.in.TargetEmpty = true

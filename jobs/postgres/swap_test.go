@@ -254,6 +254,12 @@ func TestDropOfADatabaseThatSubscribes(t *testing.T) {
 		if name == "vacate_subscribed" {
 			drop = func() error { return s.Vacate(t.Context(), name, oid, false) }
 		}
+		for mode, want := range map[synapse.Mode]string{synapse.ModeInPlace: "in-place drops database " + name + ": it subscribes", synapse.ModeSwap: ""} {
+			in := inspected(t, s, synapse.Request{Mode: mode, Live: name, Target: name + "_new", Dump: synapse.Database{Encoding: "UTF8", Collate: "C", CType: "C"}})
+			if got := strings.Join(in.Problems, "; "); !strings.Contains(got, want) || want == "" && strings.Contains(got, "subscribes") {
+				t.Errorf("%s: the plan says %q", mode, got)
+			}
+		}
 		err := drop()
 		wantError(t, err, "it subscribes by logical replication: as a superuser in "+name+` run ALTER SUBSCRIPTION "Sub" DISABLE; `)
 		_, rest, _ := strings.Cut(err.Error(), " run ")
