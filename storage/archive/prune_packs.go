@@ -20,14 +20,21 @@ type packUse struct {
 }
 
 // usage chooses for each blob that is needed the pack it is needed in: one that
-// is there and not marked, if there is one.
+// is there and not marked, if there is one. Of a blob that can be read nowhere it
+// is every pack that has had it: what is left of them, and what the index says of
+// them, is for who brings them back.
 func (x *index) usage(r *reach) *packUse {
 	u := &packUse{live: make([]int64, len(x.packs)), read: r}
 	for i := range uint32(x.n) {
 		if !r.has(i) {
 			continue
 		}
-		if p, ok := first(x.places(x.at(i).id)); ok {
+		id := x.at(i).id
+		if p, ok := first(x.places(id)); ok {
+			u.live[p.pack] += int64(p.stored)
+			continue
+		}
+		for p := range x.allPlaces(id) {
 			u.live[p.pack] += int64(p.stored)
 		}
 	}
