@@ -97,7 +97,7 @@ func (a *Archive) lastCheck(ctx context.Context) (*checkRecord, error) {
 	if a.keyring.locked != nil {
 		return nil, nil
 	}
-	keys, err := a.checkKeys(ctx)
+	keys, _, err := a.checkKeys(ctx, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +119,23 @@ func (a *Archive) lastCheck(ctx context.Context) (*checkRecord, error) {
 	return last, nil
 }
 
-// checkKeys lists the records, the newest last.
-func (a *Archive) checkKeys(ctx context.Context) (keys []string, err error) {
+// checkKeys lists the records, the newest last; and, apart, those of the future,
+// by a clock that was wrong: what later ones say would not be seen until then.
+func (a *Archive) checkKeys(ctx context.Context, now time.Time) (keys, future []string, err error) {
 	for o, err := range a.store.List(ctx, checkPrefix) {
 		if err != nil {
-			return nil, fmt.Errorf("list the checks: %w", err)
+			return nil, nil, fmt.Errorf("list the checks: %w", err)
 		}
-		if _, ok := keySum(o.Key, checkPrefix); ok {
+		if _, ok := keySum(o.Key, checkPrefix); !ok {
+			continue
+		}
+		if at, _ := time.Parse(checkPrefix+keyTime, keyStamp(o.Key)); at.Sub(now) > clockSkew {
+			future = append(future, o.Key)
+		} else {
 			keys = append(keys, o.Key)
 		}
 	}
-	return keys, nil
+	return keys, future, nil
 }
 
 func keyStamp(key string) string {

@@ -114,13 +114,14 @@ func (p *pruning) run(ctx context.Context) error {
 }
 
 // oldRecords deletes the records of checks and of object lock that nobody reads any
-// more: the newest has what the others found.
+// more: the newest has what the others found. Those of the future would be the
+// newest when their time comes.
 func (p *pruning) oldRecords(ctx context.Context) error {
-	keys, err := p.a.checkKeys(ctx)
+	keys, future, err := p.a.checkKeys(ctx, p.Now())
 	if err != nil {
 		return err
 	}
-	keys = keys[:max(0, len(keys)-lastChecks)]
+	keys = append(keys[:max(0, len(keys)-lastChecks)], future...)
 	for _, r := range p.locks[:max(0, len(p.locks)-lastLocks)] {
 		keys = append(keys, r.key)
 	}
