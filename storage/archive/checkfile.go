@@ -44,7 +44,7 @@ type damageRecord struct {
 }
 
 // record puts the result of the check, with what the last one knew of other
-// points and levels.
+// points and levels, be it one that has ended since this one began.
 func (c *checker) record(ctx context.Context) error {
 	rec := checkRecord{
 		Format: formatVersion, Program: c.opt.Program, Started: c.report.Started,
@@ -57,17 +57,19 @@ func (c *checker) record(ctx context.Context) error {
 	for _, p := range c.report.Points {
 		rec.Points = append(rec.Points, pointRecord{p.ID, p.Verification})
 	}
-	if c.last != nil {
-		if err := c.carryOver(ctx, &rec); err != nil {
-			return err
-		}
+	last, err := c.a.lastCheck(ctx)
+	if err == nil && last != nil {
+		err = c.carryOver(ctx, &rec, last)
+	}
+	if err != nil {
+		return err
 	}
 	plain, err := json.Marshal(&rec)
 	if err == nil {
 		plain, err = c.a.sealMeta(plain)
 	}
 	if err == nil {
-		key := sumKey(checkPrefix, c.report.Finished, plain, checkDigits)
+		key := sumKey(checkPrefix, rec.Finished, plain, checkDigits)
 		err = putVerified(ctx, c.a.store, key, plain, storage.PutOptions{})
 	}
 	if err != nil {
@@ -77,19 +79,39 @@ func (c *checker) record(ctx context.Context) error {
 }
 
 // carryOver keeps what the last check knew and this one did not look at.
-func (c *checker) carryOver(ctx context.Context, rec *checkRecord) error {
+func (c *checker) carryOver(ctx context.Context, rec, last *checkRecord) error {
 	points, err := c.a.listPoints(ctx)
 	if err != nil {
 		return err
 	}
-	for _, old := range c.last.Points {
+	if c.last == nil || !last.Finished.Equal(c.last.Finished) {
+		rec.join(last)
+	}
+	for _, old := range last.Points {
 		there := slices.ContainsFunc(points, func(p Point) bool { return p.ID == old.ID })
 		again := slices.ContainsFunc(rec.Points, func(p pointRecord) bool { return p.ID == old.ID && p.Level == old.Level })
 		if there && !again {
 			rec.Points = append(rec.Points, old)
 		}
 	}
+	if !rec.Finished.After(last.Finished) { // this one is read from now on
+		rec.Finished = last.Finished.Add(time.Nanosecond)
+	}
 	return nil
+}
+
+// join gives way to what a check at the same time found bad: nobody knows which of
+// the two saw it later. The next one looks again.
+func (r *checkRecord) join(other *checkRecord) {
+	bad := func(id string) bool {
+		return slices.ContainsFunc(other.Points, func(p pointRecord) bool { return p.ID == id && !p.OK })
+	}
+	r.Points = slices.DeleteFunc(r.Points, func(p pointRecord) bool { return p.OK && bad(p.ID) })
+	for _, d := range other.Damaged {
+		if !slices.ContainsFunc(r.Damaged, func(e damageRecord) bool { return e.Key == d.Key }) {
+			r.Damaged = append(r.Damaged, d)
+		}
+	}
 }
 
 // lastCheck returns the newest record of a check that can be read, or nil.

@@ -1,6 +1,7 @@
 package archive_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
+	"github.com/synapse-maint/synapse-maint/storage/storetest"
 )
 
 // One check with the clock a year ahead: its record is not the newest for a year,
@@ -54,4 +56,54 @@ func checkRecords(t *testing.T, s storage.Store) (keys []string) {
 		}
 	}
 	return keys
+}
+
+// A verify of all data takes hours, and another begins and ends meanwhile: what
+// either found is known afterwards, whichever ends last.
+func TestChecksAtTheSameTimeKeepWhatEachFound(t *testing.T) {
+	t.Parallel()
+	for _, share := range []float64{0, 1} {
+		for _, before := range []storetest.Op{storetest.Get, storetest.List} { // of a point, or of the last records
+			inYard(t, 26, func(t *testing.T, y *yard) {
+				y.backup()
+				later(time.Hour)
+				key := packOf(t, y.a, y.points(y.store)[0].Manifest.Database.Stream[0].ID)
+				body, err := storage.ReadAll(t.Context(), y.store, key)
+				ok(t, err)
+				judging, met := false, false // the first has read all that it reads
+				a, err := archive.Open(t.Context(), storetest.Faulty(y.store, func(c storetest.Call) storetest.Fault {
+					judging = judging || strings.HasPrefix(c.Key, "points/2")
+					if !judging || met || c.Op != before {
+						return storetest.Fault{}
+					}
+					met = true
+					return storetest.Fault{Hook: func(context.Context) {
+						later(time.Minute)
+						replace(t, y.store, key, flipped(body, len(body)/2))
+						report, err := y.a.Check(t.Context(), archive.CheckOptions{ReadData: 1})
+						if ok(t, err); report.OK() {
+							t.Error("nothing was found")
+						}
+						later(time.Minute)
+					}}
+				}))
+				ok(t, err)
+				report, err := a.Check(t.Context(), archive.CheckOptions{ReadData: share})
+				if ok(t, err); !report.OK() || !met {
+					t.Fatalf("%v, %s: %+v", share, before, report)
+				}
+				if v := y.points(y.store)[0].Verified; v.OK || v.Time.IsZero() {
+					t.Errorf("%v, %s: the point is shown as %+v", share, before, v)
+				}
+				replace(t, y.store, key, body)
+				again, err := y.a.Check(t.Context(), archive.CheckOptions{})
+				if ok(t, err); again.Read != 1 || !again.OK() {
+					t.Errorf("%v, %s: the next check read %d packs: %+v", share, before, again.Read, again.Damaged)
+				}
+				if v := y.points(y.store)[0].Verified; !v.OK {
+					t.Errorf("%v, %s: after the next the point is shown as %+v", share, before, v)
+				}
+			})
+		}
+	}
 }
