@@ -53,7 +53,31 @@ func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Stor
 	case err != nil:
 		return nil, fmt.Errorf("archive of %s in %s: %w", p.name, shown(c.URL), err)
 	}
-	return to, nil
+	return to, a.checkCopyKeys(from, to, c, how)
+}
+
+// checkCopyKeys refuses an archive in a store for copies that is encrypted to others
+// than those who are configured, or else than the one that is copied from: whoever
+// can write to that store could have put it there, to be sent each night what the
+// keys here open. Where somebody copies by hand, to the store that he names, it is
+// his choice.
+func (a *App) checkCopyKeys(from, to *archive.Archive, c config.Store, how opening) error {
+	asked := a.conf.Recipients
+	if len(asked) == 0 {
+		asked = from.Recipients()
+	}
+	has := to.Recipients()
+	if len(asked) == 0 || sameSet(asked, has) {
+		return nil
+	}
+	text := fmt.Sprintf("the archive of %s in %s is encrypted to %s, and should be to %s", to.Homeserver(), shown(c.URL), orNobody(has), orNobody(asked))
+	if how == existing || how == create {
+		return Usagef("%s: nothing is copied to it", text)
+	}
+	if !sameSet(from.Recipients(), has) { // as it is it tells them nothing new
+		a.opt.Warn(text)
+	}
+	return nil
 }
 
 // copyTo copies to one of the configured stores after a backup. It implements
