@@ -133,7 +133,12 @@ func (c *checker) run(ctx context.Context) error {
 	if c.a.Encrypted() && !c.a.keyring.opens {
 		c.report.Limits = "blobs were not decrypted: no identity of a recipient was given; packs were compared with their checksums"
 	}
-	var err error
+	// The points before the index: a backup puts its own last, and what is listed
+	// of it here is in the index there.
+	points, err := c.choosePoints(ctx)
+	if err != nil {
+		return err
+	}
 	if c.last, err = c.a.lastCheck(ctx); err != nil {
 		return err
 	}
@@ -155,10 +160,6 @@ func (c *checker) run(ctx context.Context) error {
 			c.wholePack(uint32(n), corrupt(packKey(p.sum), "its size is not the %d bytes the index says", p.size))
 		}
 	}
-	points, err := c.choosePoints(ctx)
-	if err != nil {
-		return err
-	}
 	if err := c.readPacks(ctx, points); err != nil {
 		return err
 	}
@@ -171,17 +172,23 @@ func (c *checker) run(ctx context.Context) error {
 
 // healed takes back the damage of packs that are missing where every point has
 // all it needs: what was in them has been stored again, or is no point's. The
-// index names them until a prune writes it anew.
+// index names them until a prune writes it anew. So is it with what a prune has
+// deleted since it was listed: marked packs, and index objects.
 func (c *checker) healed() {
 	whole := !slices.ContainsFunc(c.report.Points, func(p PointReport) bool { return !p.OK })
-	if !whole || len(c.opt.Points) > 0 {
+	if !whole {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.index.packs {
-		if p.state == packMissing {
+		if p.state == packPruned || p.state == packMissing && len(c.opt.Points) == 0 {
 			delete(c.damaged, packKey(p.sum))
+		}
+	}
+	for _, err := range c.index.broken {
+		if errors.Is(err, errGone) && len(c.opt.Points) == 0 {
+			delete(c.damaged, brokenKey(err))
 		}
 	}
 }
@@ -259,11 +266,13 @@ func (c *checker) sums(ctx context.Context, prefix string) error {
 			if err == nil {
 				err = checkSum(o.Key, body, sum)
 			}
-			if errors.Is(err, ErrCorrupt) {
+			switch {
+			case errors.Is(err, ErrCorrupt):
 				c.damage(o.Key, err)
-				return nil
+			case err != nil && !errors.Is(err, fs.ErrNotExist): // a prune has deleted it since
+				return err
 			}
-			return err
+			return nil
 		})
 	}
 	return g.Wait()

@@ -3,6 +3,8 @@ package archive
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,32 +19,50 @@ func (c *checker) indexCopies(ctx context.Context) error {
 	if len(c.opt.Points) > 0 || !c.index.copies {
 		return nil
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
+	var mu sync.Mutex
+	var missing []string
 	for _, key := range c.index.files {
-		if c.index.faults[key] == nil && !c.index.leftover[key] {
-			g.Go(func() error { return c.indexCopy(ctx, key) })
+		if c.index.faults[key] != nil || c.index.leftover[key] {
+			continue
 		}
+		g.Go(func() error {
+			sum, _ := keySum(key, indexPrefix)
+			_, err := c.a.indexBytes(gctx, indexCopy(key), sum)
+			switch {
+			case errors.Is(err, errGone):
+				mu.Lock()
+				missing = append(missing, key)
+				mu.Unlock()
+			case errors.Is(err, ErrCorrupt):
+				c.damage(indexCopy(key), err)
+			default:
+				return err
+			}
+			return nil
+		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || len(missing) == 0 {
+		return err
+	}
+	return c.missingCopies(ctx, missing)
 }
 
-// indexCopy looks at the copy of an index object. A run that puts them is under
-// way, or was killed, where it is missing of a young one: that is no damage yet.
-func (c *checker) indexCopy(ctx context.Context, key string) error {
-	sum, _ := keySum(key, indexPrefix)
-	spare := indexCopy(key)
-	_, err := c.a.indexBytes(ctx, spare, sum)
-	if errors.Is(err, errGone) {
+// missingCopies looks at the index once more where copies are missing. A prune may
+// be replacing what was listed, and a run that puts index objects be under way, or
+// have been killed: that of a young one is no damage yet.
+func (c *checker) missingCopies(ctx context.Context, missing []string) error {
+	now, err := c.a.openIndex(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range missing {
 		stamp, _ := time.Parse(keyTime, keyStamp(key[len(indexPrefix):]))
-		if c.report.Started.Sub(stamp) < lateListing {
-			return nil
+		if c.report.Started.Sub(stamp) < lateListing || !slices.Contains(now.files, key) || now.leftover[key] {
+			continue
 		}
-		err = corrupt(spare, "it is missing; the next backup or prune puts it there again")
+		c.damage(indexCopy(key), corrupt(indexCopy(key), "it is missing; the next backup or prune puts it there again"))
 	}
-	if errors.Is(err, ErrCorrupt) {
-		c.damage(spare, err)
-		return nil
-	}
-	return err
+	return nil
 }

@@ -22,6 +22,7 @@ const checkers = 4
 type badPack struct {
 	err   error
 	whole bool        // all of it, or nobody knows which
+	gone  bool        // it was listed, and is not there
 	blobs map[ID]bool // else these
 }
 
@@ -175,8 +176,13 @@ func (c *checker) checkPack(ctx context.Context, n uint32, blobs []entry) error 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.read[n] = true
-	if bad == nil && c.index.packs[n].state == packSuspect {
-		c.index.packs[n].state = packThere
+	switch p := &c.index.packs[n]; {
+	case bad == nil && p.state == packSuspect:
+		p.state = packThere
+	case bad != nil && bad.gone && p.state == packDoomed:
+		p.state = packPruned
+	case bad != nil && bad.gone:
+		p.state = packMissing
 	}
 	c.report.Read++
 	c.report.Bytes += c.index.packs[n].size
@@ -193,7 +199,7 @@ func (c *checker) tryPack(ctx context.Context, n uint32, blobs []entry) (*badPac
 	key := packKey(p.sum)
 	body, err := c.a.store.Get(ctx, key, 0, -1)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &badPack{err: corrupt(key, "it is missing"), whole: true}, nil
+		return &badPack{err: corrupt(key, "it is missing"), whole: true, gone: true}, nil
 	}
 	if err != nil {
 		return nil, storeError(key, err)

@@ -41,13 +41,23 @@ func (c *checker) judge(ctx context.Context, points []string) error {
 	for i, id := range points {
 		g.Go(func() error { return c.judgePoint(gctx, id, &c.report.Points[i]) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	c.report.Points = slices.DeleteFunc(c.report.Points, func(p PointReport) bool { return p.ID == "" })
+	return nil
 }
 
+// judgePoint leaves r without an ID where the point was dropped since it was listed.
 func (c *checker) judgePoint(ctx context.Context, id string, r *PointReport) error {
+	m, err := c.a.readManifest(ctx, id)
+	if errors.Is(err, errGone) {
+		if dropped, lerr := c.dropped(ctx, id); dropped || lerr != nil {
+			return lerr
+		}
+	}
 	r.ID = id
 	r.Verification = Verification{Time: c.report.Started, Level: levelMetadata, OK: true}
-	m, err := c.a.readManifest(ctx, id)
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion) {
 		r.OK = false
 		r.Problems = []string{err.Error()}
@@ -75,6 +85,19 @@ func (c *checker) judgePoint(ctx context.Context, id string, r *PointReport) err
 		r.Level = levelData
 	}
 	return nil
+}
+
+// dropped says whether a point is not listed any more. One that was asked for by
+// its ID is an error then.
+func (c *checker) dropped(ctx context.Context, id string) (bool, error) {
+	points, err := c.a.listPoints(ctx)
+	if err != nil || slices.ContainsFunc(points, func(p Point) bool { return p.ID == id }) {
+		return false, err
+	}
+	if len(c.opt.Points) > 0 {
+		return true, fmt.Errorf("recovery point %s was deleted while it was checked: %w", id, fs.ErrNotExist)
+	}
+	return true, nil
 }
 
 // judgeBlob says whether a blob was read in this check, and notes in r if it

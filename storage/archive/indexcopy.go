@@ -152,7 +152,7 @@ func (a *Archive) readIndex(ctx context.Context, key, sum string) (f indexFile, 
 func (a *Archive) indexBytes(ctx context.Context, key, sum string) ([]byte, error) {
 	sealed, err := fetch(ctx, a.store, key)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is %w: %w", key, ErrCorrupt, errGone)
+		return nil, gone(key)
 	}
 	if err != nil {
 		return nil, err

@@ -30,8 +30,10 @@ const (
 var errNoBlob = fmt.Errorf("no index object names it: %w", fs.ErrNotExist)
 
 // errGone says that what was listed is not there any more: a prune replaces
-// index objects.
+// index objects, and drops points.
 var errGone = errors.New("it is gone")
+
+func gone(key string) error { return fmt.Errorf("%s is %w: %w", key, ErrCorrupt, errGone) }
 
 // packRecord is a line of an index object.
 type packRecord struct {

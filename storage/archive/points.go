@@ -229,7 +229,7 @@ func (a *Archive) readManifest(ctx context.Context, id string) (*Manifest, error
 	key := pointPrefix + id
 	sealed, err := fetch(ctx, a.store, key)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, corrupt(key, "it is gone")
+		return nil, gone(key)
 	}
 	if err != nil {
 		return nil, err
