@@ -183,6 +183,38 @@ func (a *Archive) listPacks(ctx context.Context) (map[ID]int64, error) {
 	return packs, nil
 }
 
+// lookFor looks for the packs that are not listed: some stores list late. Those
+// that a prune has marked it will have deleted.
+func (a *Archive) lookFor(ctx context.Context, x *index, marked []tombstone) error {
+	pruned := map[ID]bool{}
+	for _, t := range marked {
+		for _, p := range t.packs {
+			pruned[p.Pack] = true
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for i := range x.packs {
+		p := &x.packs[i]
+		if p.state != packMissing || pruned[p.sum] {
+			continue
+		}
+		g.Go(func() error {
+			switch o, err := a.store.Stat(ctx, packKey(p.sum)); {
+			case errors.Is(err, fs.ErrNotExist):
+			case err != nil:
+				return about("look at", packKey(p.sum), err)
+			case o.Size != p.size:
+				p.state = packShort
+			default:
+				p.state = packThere
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
 // stillThere lists the packs once more, before a point is put. One that was
 // there when the run began, or that it has put, and that is gone was deleted by
 // somebody whose clock is wrong, or by hand, and the point may count on it. A

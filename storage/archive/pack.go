@@ -261,6 +261,9 @@ func (a *Archive) openIndex(ctx context.Context) (*index, error) {
 		}
 		return nil, fmt.Errorf("open the archive of %s: %w", a.conf.Homeserver, err)
 	}
+	if err := a.lookFor(ctx, x, marked); err != nil {
+		return nil, fmt.Errorf("open the archive of %s: %w", a.conf.Homeserver, err)
+	}
 	if last != nil {
 		x.suspect(last.suspects())
 		x.doubt(last.Damaged)
