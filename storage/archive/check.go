@@ -60,6 +60,8 @@ type Damage struct {
 	Problem string
 	Since   time.Time // when a check found it first
 	Touches []Touch   // what can't be restored because of it; none if nothing
+
+	blobs []ID // of a pack that is what its name says, those that are not
 }
 
 // Touch names what of a point needs a damaged object.
@@ -130,7 +132,7 @@ func (c *checker) run(ctx context.Context) error {
 	if c.a.keyring.locked != nil {
 		return c.withoutKey(ctx)
 	}
-	if c.a.Encrypted() && !c.a.keyring.opens {
+	if !c.decodes() {
 		c.report.Limits = "blobs were not decrypted: no identity of a recipient was given; packs were compared with their checksums"
 	}
 	// The points before the index: a backup puts its own last, and what is listed

@@ -41,6 +41,9 @@ type damageRecord struct {
 	Key     string    `json:"key"`
 	Problem string    `json:"problem"`
 	Since   time.Time `json:"since"`
+	// Blobs of a pack that is what its name says are those that are not: found by
+	// who could decrypt them.
+	Blobs []ID `json:"blobs,omitempty"`
 }
 
 // record puts the result of the check, with what the last one knew of other
@@ -52,7 +55,7 @@ func (c *checker) record(ctx context.Context) error {
 		Points: []pointRecord{}, Damaged: []damageRecord{},
 	}
 	for _, d := range c.report.Damaged {
-		rec.Damaged = append(rec.Damaged, damageRecord{d.Key, d.Problem, d.Since})
+		rec.Damaged = append(rec.Damaged, damageRecord{d.Key, d.Problem, d.Since, d.blobs})
 	}
 	for _, p := range c.report.Points {
 		rec.Points = append(rec.Points, pointRecord{p.ID, p.Verification})

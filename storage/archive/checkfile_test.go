@@ -107,3 +107,60 @@ func TestChecksAtTheSameTimeKeepWhatEachFound(t *testing.T) {
 		}
 	}
 }
+
+// A blob that is not what its name says, in a pack that is: only who has the key
+// sees that. A check without it takes nothing back.
+func TestACheckWithoutTheKeyTakesNothingBackThatOneWithItFound(t *testing.T) {
+	t.Parallel()
+	inYardOf(t, 31, true, func(t *testing.T, y *yard) {
+		a, err := archive.Open(t.Context(), y.store, y.job...)
+		ok(t, err)
+		y.backupOf([]int{2, 3})
+		key := packOf(t, y.a, y.points(y.store)[0].Manifest.Database.Stream[0].ID)
+		body, err := storage.ReadAll(t.Context(), y.store, key)
+		ok(t, err)
+		replace(t, y.store, key, flipped(body, len(body)/2))
+		report, err := y.a.Check(t.Context(), archive.CheckOptions{ReadData: 1})
+		if ok(t, err); report.OK() {
+			t.Fatal("nothing was found")
+		}
+		replace(t, y.store, key, body)
+		later(time.Hour)
+		report, err = a.Check(t.Context(), archive.CheckOptions{})
+		if ok(t, err); !report.OK() { // the pack's own checksum says so
+			t.Errorf("brought back: %+v", report)
+		}
+		_, err = y.drop(y.points(y.store)[0].ID)
+		ok(t, err)
+
+		w, err := a.Writer(t.Context(), archive.WriterOptions{})
+		ok(t, err)
+		id, _, err := w.AddSum(t.Context(), y.pool[1], archive.ID{1}) // memory that forgets
+		ok(t, err)
+		_, err = w.Close(t.Context())
+		ok(t, err)
+		_, err = a.Commit(t.Context(), &archive.Manifest{Homeserver: server, Taken: time.Now(), Database: &archive.Database{
+			Info: []byte("{}"), Stream: []archive.Blob{{ID: id, Size: int64(len(y.pool[1]))}},
+		}})
+		ok(t, err)
+		shown := func(when string) {
+			t.Helper()
+			if v := y.points(y.store)[0].Verified; v.OK || v.Time.IsZero() {
+				t.Errorf("%s, the point is shown as %+v", when, v)
+			}
+		}
+		report, err = y.a.Check(t.Context(), archive.CheckOptions{ReadData: 1})
+		if ok(t, err); report.OK() {
+			t.Fatal("nothing was found")
+		}
+		shown("found")
+		for _, share := range []float64{0, 1, 0} {
+			later(24 * time.Hour)
+			report, err = a.Check(t.Context(), archive.CheckOptions{ReadData: share})
+			if ok(t, err); report.OK() || report.Points[0].OK {
+				t.Errorf("read %v: %+v", share, report)
+			}
+			shown("looked at without the key")
+		}
+	})
+}

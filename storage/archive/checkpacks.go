@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"slices"
 
@@ -24,6 +25,7 @@ type badPack struct {
 	whole bool        // all of it, or nobody knows which
 	gone  bool        // it was listed, and is not there
 	blobs map[ID]bool // else these
+	inner bool        // the pack is what its name says: only a key tells
 }
 
 // wholePack notes that nothing of a pack can be used.
@@ -32,10 +34,14 @@ func (c *checker) wholePack(n uint32, err error) {
 }
 
 func (c *checker) badPack(n uint32, b *badPack) {
-	c.damage(packKey(c.index.packs[n].sum), b.err)
+	key := packKey(c.index.packs[n].sum)
+	c.damage(key, b.err)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.bad[n] = b
-	c.mu.Unlock()
+	if b.inner {
+		c.damaged[key].blobs = slices.SortedFunc(maps.Keys(b.blobs), func(x, y ID) int { return slices.Compare(x[:], y[:]) })
+	}
 }
 
 // usable says whether a blob can be read from a place.
@@ -170,6 +176,9 @@ func (c *checker) checkPack(ctx context.Context, n uint32, blobs []entry) error 
 			break
 		}
 	}
+	if bad == nil && c.index.packs[n].state == packSuspect && !c.decodes() {
+		bad = c.innerDamage(packKey(c.index.packs[n].sum))
+	}
 	if bad != nil {
 		c.badPack(n, bad)
 	}
@@ -193,6 +202,28 @@ func (c *checker) checkPack(ctx context.Context, n uint32, blobs []entry) error 
 	return nil
 }
 
+// decodes says whether blobs are decrypted and compared with their IDs.
+func (c *checker) decodes() bool { return !c.a.Encrypted() || c.a.keyring.opens }
+
+// innerDamage is what a check with a key found in a pack whose checksum is right:
+// one without a key can't take that back. nil if nothing.
+func (c *checker) innerDamage(key string) *badPack {
+	if c.last == nil {
+		return nil // another has just found it, see join
+	}
+	for _, d := range c.last.Damaged {
+		if d.Key != key || len(d.Blobs) == 0 {
+			continue
+		}
+		b := badPack{err: corrupt(key, "%d of its blobs, %s the first, as a check with a key has found", len(d.Blobs), d.Blobs[0]), blobs: map[ID]bool{}, inner: true}
+		for _, id := range d.Blobs {
+			b.blobs[id] = true
+		}
+		return &b
+	}
+	return nil
+}
+
 // tryPack reads a pack once, blob by blob.
 func (c *checker) tryPack(ctx context.Context, n uint32, blobs []entry) (*badPack, error) {
 	p := c.index.packs[n]
@@ -205,7 +236,7 @@ func (c *checker) tryPack(ctx context.Context, n uint32, blobs []entry) (*badPac
 		return nil, storeError(key, err)
 	}
 	defer body.Close()
-	s := packScan{a: c.a, body: body, hash: sha256.New(), decode: !c.a.Encrypted() || c.a.keyring.opens}
+	s := packScan{a: c.a, body: body, hash: sha256.New(), decode: c.decodes()}
 	err = s.scan(blobs)
 	switch {
 	case errors.Is(err, ErrCorrupt):
@@ -213,7 +244,7 @@ func (c *checker) tryPack(ctx context.Context, n uint32, blobs []entry) (*badPac
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	case len(s.bad) > 0:
-		return &badPack{err: corrupt(key, "%d of its %d blobs, %s the first", len(s.bad), len(blobs), s.first), blobs: s.bad}, nil
+		return &badPack{err: corrupt(key, "%d of its %d blobs, %s the first", len(s.bad), len(blobs), s.first), blobs: s.bad, inner: ID(s.hash.Sum(nil)) == p.sum}, nil
 	case ID(s.hash.Sum(nil)) != p.sum:
 		return &badPack{err: corrupt(key, "its bytes have another SHA-256 than the one in its name"), whole: true}, nil
 	}

@@ -81,7 +81,7 @@ func (c *checker) judgePoint(ctx context.Context, id string, r *PointReport) err
 		}
 		whole = read && whole
 	}
-	if whole && c.opt.ReadData > 0 && (!c.a.Encrypted() || c.a.keyring.opens) {
+	if whole && c.opt.ReadData > 0 && c.decodes() {
 		r.Level = levelData
 	}
 	return nil
