@@ -125,11 +125,13 @@ func (j *Job) refuse(ctx context.Context) error {
 		return err
 	}
 	points, err := j.opt.Archive.Points(ctx)
-	if err != nil || len(points) == 0 {
+	if err != nil {
 		return err
 	}
-	if err := j.refuseByTime(points); err != nil {
-		return err
+	if len(points) > 0 {
+		if err := j.refuseByTime(points); err != nil {
+			return err
+		}
 	}
 	if j.opt.Journal == nil || j.opt.Despite {
 		return nil
@@ -138,6 +140,8 @@ func (j *Job) refuse(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case run != nil && run.State == jobs.Done && len(points) == 0: // the last good point is never dropped
+		return fmt.Errorf("nothing is pruned: %s is done, and no recovery point is listed: bring back what was deleted below points/, or take a backup first", run)
 	case run == nil, run.State == jobs.Done, run.State == jobs.Running:
 		return nil
 	}

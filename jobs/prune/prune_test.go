@@ -77,6 +77,27 @@ func TestNothingIsPrunedAfterABackupThatIsNotDone(t *testing.T) {
 	}
 }
 
+// A list without a point makes all there is look unused, be it stale or what
+// somebody's hand has left: two prunes would have been the end of it.
+func TestNothingIsPrunedWhereNoPointIsListedAnyMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.backup(nil)
+	body, err := storage.ReadAll(t.Context(), w.store, "points/"+w.ids[0])
+	w.ok(err)
+	w.ok(w.store.Delete(t.Context(), "points/"+w.ids[0]))
+	if _, err := w.prune(w.options()); err == nil || !strings.Contains(err.Error(), "no recovery point is listed") {
+		t.Error(err)
+	}
+	_, err = w.store.Put(t.Context(), "points/"+w.ids[0], body, storage.PutOptions{})
+	w.ok(err)
+	_, err = w.prune(w.options())
+	w.ok(err)
+	w = newWorld(t, 0) // where there never was one there is nothing to lose
+	_, err = w.prune(w.options())
+	w.ok(err)
+}
+
 func TestNothingIsPrunedWhenTheClockLooksWrong(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]time.Duration{"a year ahead": 365 * 24 * time.Hour, "a year back": -365 * 24 * time.Hour} {
