@@ -66,6 +66,40 @@ func TestPolicyKeeps(t *testing.T) {
 	}
 }
 
+// Days, weeks, months and years end at midnight in UTC, whatever zone a time is
+// written in; and a week is one also where it is of two years.
+func TestPolicyKnowsNoZonesAndWeeksOfTwoYears(t *testing.T) {
+	t.Parallel()
+	at := func(times ...string) (points []prune.Candidate) {
+		for _, text := range times {
+			taken, err := time.Parse("2006-01-02T15:04Z07:00", text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			points = append(points, prune.Candidate{ID: text[:10], Taken: taken, Good: true, Parts: []string{"database"}})
+		}
+		return points
+	}
+	turn := at("2027-01-04T12:00Z", "2027-01-03T12:00Z", "2027-01-01T12:00Z", "2026-12-31T12:00Z", "2026-12-28T12:00Z", "2026-12-27T12:00Z")
+	for _, c := range []struct {
+		name   string
+		policy prune.Policy
+		points []prune.Candidate
+		want   string
+	}{
+		{"weeks at the turn of the year", prune.Policy{Weekly: 3}, turn, "2027-01-04 2027-01-03 2026-12-27"},
+		{"months there", prune.Policy{Monthly: 3}, turn, "2027-01-04 2026-12-31"},
+		{"years there", prune.Policy{Yearly: 3}, turn, "2027-01-04 2026-12-31"},
+		{"a day", prune.Policy{Daily: 2}, at("2026-11-26T01:30+02:00", "2026-11-25T12:00Z", "2026-11-24T12:00Z"), "2026-11-26 2026-11-24"},
+		{"a week", prune.Policy{Weekly: 2}, at("2026-11-23T01:30+02:00", "2026-11-22T12:00Z", "2026-11-15T12:00Z"), "2026-11-23 2026-11-15"},
+		{"a year", prune.Policy{Yearly: 2}, at("2027-01-01T01:30+02:00", "2026-12-31T12:00Z", "2025-12-31T12:00Z"), "2027-01-01 2025-12-31"},
+	} {
+		if got := kept(c.points, c.policy); got != c.want {
+			t.Errorf("%s: kept %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
 // A failed dump of 0 bytes counted as a backup, and pushed the good ones out
 // (Skyfay/DBackup#154); here a point that is damaged or was never whole.
 func TestDamagedPointsPushNoGoodOneOut(t *testing.T) {

@@ -111,6 +111,24 @@ func TestNothingIsPrunedWhenTheClockLooksWrong(t *testing.T) {
 	}
 }
 
+// Either backups don't run, or the clock is wrong: who knows which may say so.
+func TestNothingIsPrunedWhenTheNewestPointIsOld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 0)
+	for _, days := range []int{12, 11, 10, 9} {
+		w.take(time.Now().AddDate(0, 0, -days))
+	}
+	o := w.options()
+	if _, err := w.prune(o); err == nil || !strings.Contains(err.Error(), "the newest point is 9 days old") {
+		t.Error(err)
+	}
+	w.lists(w.ids...)
+	o.Despite = true
+	_, err := w.prune(o)
+	w.ok(err)
+	w.lists(w.ids[2:]...)
+}
+
 // A point that a wrong clock has taken goes by name, and only with a newer good
 // one to take its place.
 func TestPointOfTheFutureGoesByName(t *testing.T) {
