@@ -160,6 +160,11 @@ func TestFolderThatDisappearsMidWalk(t *testing.T) {
 			ok(t, os.Rename(w.dir, w.dir+"-gone"))
 			ok(t, os.Symlink("/proc", w.dir)) // another device
 		},
+		"class removed": func(w *world) { ok(t, os.Rename(w.dir+"/local_content", w.dir+"-gone")) },
+		"class replaced": func(w *world) {
+			ok(t, os.Rename(w.dir+"/local_content", w.dir+"-gone"))
+			ok(t, os.Mkdir(w.dir+"/local_content", 0o750))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

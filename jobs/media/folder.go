@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
@@ -20,6 +21,8 @@ import (
 type folder struct {
 	*tree
 	classes []string
+	// begun are the folders of the classes as they were at the beginning, open.
+	begun map[string]int
 }
 
 func openFolder(o *Options) (*folder, error) {
@@ -30,7 +33,23 @@ func openFolder(o *Options) (*folder, error) {
 	case err != nil:
 		return nil, fmt.Errorf("the media folder can't be read: %w", err)
 	}
-	return &folder{tree: t, classes: o.Classes}, nil
+	s := &folder{tree: t, classes: o.Classes, begun: map[string]int{}}
+	for _, class := range o.Classes {
+		if class == synapse.OtherMedia {
+			continue
+		}
+		if fd, err := openat(t.fd, class, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC); err == nil {
+			s.begun[class] = fd // what else it may be is the walk's to say
+		}
+	}
+	return s, nil
+}
+
+func (s *folder) close() {
+	for _, fd := range s.begun {
+		_ = unix.Close(fd)
+	}
+	s.tree.close()
 }
 
 // temporary begins the names of files that a restore is writing. The rest is
@@ -65,8 +84,23 @@ func (s *folder) walk(ctx context.Context) iter.Seq2[found, error] {
 }
 
 // verdict: a folder that went away meanwhile has files that vanished, one by
-// one.
-func (s *folder) verdict() error { return s.still() }
+// one. A class may be a volume of its own.
+func (s *folder) verdict() error {
+	if err := s.still(); err != nil {
+		return err
+	}
+	for class, fd := range s.begun {
+		var was, now unix.Stat_t
+		err := unix.Fstat(fd, &was)
+		if err == nil {
+			err = unix.Fstatat(s.fd, class, &now, unix.AT_SYMLINK_NOFOLLOW)
+		}
+		if err := stays(join(s.path, class), &was, &now, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // open never waits, as for the other end of a FIFO.
 func (s *folder) open(_ context.Context, f *found) (content, error) {

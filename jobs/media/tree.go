@@ -46,14 +46,20 @@ func (t *tree) close() { _ = unix.Close(t.fd) }
 // volume was mounted or unmounted over it, nobody replaced it.
 func (t *tree) still() error {
 	var now unix.Stat_t
-	if err := unix.Stat(t.path, &now); err != nil {
-		return fmt.Errorf("%s disappeared while it was read: %w", t.path, err)
-	}
-	if now.Dev != t.id.Dev {
-		return fmt.Errorf("%s was on another device at the end than at the beginning: a volume was mounted or unmounted meanwhile", t.path)
-	}
-	if now.Ino != t.id.Ino {
-		return fmt.Errorf("%s was replaced by another folder while it was read", t.path)
+	err := unix.Stat(t.path, &now)
+	return stays(t.path, &t.id, &now, err)
+}
+
+// stays compares what a path led to with what it leads to now; err is why that
+// could not be looked at.
+func stays(path string, was, now *unix.Stat_t, err error) error {
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s disappeared while it was read: %w", path, err)
+	case now.Dev != was.Dev:
+		return fmt.Errorf("%s was on another device at the end than at the beginning: a volume was mounted or unmounted meanwhile", path)
+	case now.Ino != was.Ino:
+		return fmt.Errorf("%s was replaced by another folder while it was read", path)
 	}
 	return nil
 }
