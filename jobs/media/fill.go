@@ -79,6 +79,9 @@ func (f *Filler) Fill(ctx context.Context, report func(jobs.Progress)) (any, err
 	if err := g.sync(); err != nil {
 		return g.note, g.explain(ctx, err)
 	}
+	if err := g.place.still(); err != nil {
+		return g.note, fmt.Errorf("what was written is not there: %w", err)
+	}
 	return g.note, g.verdict()
 }
 

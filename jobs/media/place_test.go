@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/media"
 )
 
@@ -122,4 +123,22 @@ func TestAFolderThatIsMadeIsSynapses(t *testing.T) {
 	ok(t, err)
 	same(made, 0o750)
 	same(filepath.Join(made, "local_content"), 0o750)
+}
+
+// A volume that is mounted over the folder, or unmounted, while it is restored
+// to: what was written went where nobody looks.
+func TestAFolderThatGoesAwayIsNotRestored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/one", "one")
+	w.must()
+	for says, replace := range map[string]bool{"disappeared": false, "was replaced": true} {
+		to := filepath.Join(t.TempDir(), "media_store")
+		_, err := w.filler(to).Fill(t.Context(), func(jobs.Progress) {
+			if os.Rename(to, to+"-gone") == nil && replace {
+				ok(t, os.Mkdir(to, 0o750))
+			}
+		})
+		refused(t, err, "not there: "+to+" "+says)
+	}
 }

@@ -55,11 +55,11 @@ func (t *tree) still() error {
 func stays(path string, was, now *unix.Stat_t, err error) error {
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s disappeared while it was read: %w", path, err)
+		return fmt.Errorf("%s disappeared meanwhile: %w", path, err)
 	case now.Dev != was.Dev:
 		return fmt.Errorf("%s was on another device at the end than at the beginning: a volume was mounted or unmounted meanwhile", path)
 	case now.Ino != was.Ino:
-		return fmt.Errorf("%s was replaced by another folder while it was read", path)
+		return fmt.Errorf("%s was replaced by another folder meanwhile", path)
 	}
 	return nil
 }
