@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
@@ -54,7 +55,8 @@ func sameTime(want, have time.Time) bool {
 
 // scope is what of a point is restored.
 type scope struct {
-	paths   []string // files, folders, classes; in order, none below another; empty: everything
+	paths   []string // files, folders, classes; in order, none below another
+	other   bool     // the class that has no folder, too; with no paths and without it: everything
 	classes []string // that the point has
 }
 
@@ -64,7 +66,11 @@ func newScope(m *archive.Media, paths []string) scope {
 		s.classes = append(s.classes, c.Name)
 	}
 	for _, p := range paths {
-		if p = strings.Trim(p, "/"); p != "" {
+		switch p = strings.Trim(p, "/"); p {
+		case "":
+		case synapse.OtherMedia:
+			s.other = true
+		default:
 			s.paths = append(s.paths, p)
 		}
 	}
@@ -80,10 +86,14 @@ func under(path, folder string) bool {
 // has says whether a path is restored: of classes that the point does not have
 // nothing is, whatever else lies in the folder.
 func (s *scope) has(path string) bool {
-	if !slices.Contains(s.classes, ClassOf(path)) {
+	class := ClassOf(path)
+	switch {
+	case !slices.Contains(s.classes, class):
 		return false
+	case len(s.paths) == 0 && !s.other, s.other && class == synapse.OtherMedia:
+		return true
 	}
-	return len(s.paths) == 0 || slices.ContainsFunc(s.paths, func(p string) bool { return under(path, p) })
+	return slices.ContainsFunc(s.paths, func(p string) bool { return under(path, p) })
 }
 
 // skip says whether neither a path nor what is below it is restored.
@@ -94,6 +104,9 @@ func (s *scope) skip(path string) bool {
 // entries yields those of the point, and calls seen with each path of the
 // scope that it has.
 func (f *Filler) entries(ctx context.Context) iter.Seq2[archive.Entry, error] {
+	if f.scope.other {
+		return f.scattered(ctx)
+	}
 	paths := f.scope.paths
 	if len(paths) == 0 {
 		paths = []string{""}
@@ -107,12 +120,39 @@ func (f *Filler) entries(ctx context.Context) iter.Seq2[archive.Entry, error] {
 					return
 				}
 			}
-			if n == 0 && p != "" && !yield(archive.Entry{}, fmt.Errorf("%w: %s", errNotThere, printable(p))) {
+			if n == 0 && p != "" && !yield(archive.Entry{}, notThere(p)) {
 				return
 			}
 		}
 	}
 }
+
+// scattered yields the entries of a scope with the class other, which lie
+// between those of all classes.
+func (f *Filler) scattered(ctx context.Context) iter.Seq2[archive.Entry, error] {
+	return func(yield func(archive.Entry, error) bool) {
+		missing := append([]string{synapse.OtherMedia}, f.scope.paths...)
+		for e, err := range archive.Entries(ctx, f.opt.Reader, f.opt.Media) {
+			switch {
+			case err != nil:
+				missing = nil // they may be what can't be read
+			case !f.scope.has(e.Path):
+				continue
+			}
+			missing = slices.DeleteFunc(missing, func(p string) bool { return under(e.Path, p) || p == ClassOf(e.Path) })
+			if !yield(e, err) {
+				return
+			}
+		}
+		for _, p := range missing {
+			if !yield(archive.Entry{}, notThere(p)) {
+				return
+			}
+		}
+	}
+}
+
+func notThere(path string) error { return fmt.Errorf("%w: %s", errNotThere, printable(path)) }
 
 // errNotThere says that the point has no such path.
 var errNotThere = errors.New("the point's media have no such file or folder")

@@ -141,6 +141,8 @@ func TestSomePathsAlone(t *testing.T) {
 		"local_content local_content/aa local_content/aa/bb local_content/aa/bb/one":                                                             {"local_content/aa/bb/one"},
 		"local_content local_content/aa local_content/aa/bb local_content/aa/bb/one local_content/aa/bb/two":                                     {"local_content/aa/bb/one", "/local_content/aa/bb/"},
 		"local_thumbnails local_thumbnails/aa local_thumbnails/aa/bb local_thumbnails/aa/bb/one local_thumbnails/aa/bb/one/32-32-image-png-crop": {"local_thumbnails"},
+		"top.txt": {"other"}, // a class without a folder
+		"local_content local_content/aa local_content/aa/cc local_content/aa/cc/three top.txt": {"local_content/aa/cc", "other"},
 	} {
 		to := t.TempDir()
 		_, err := w.fill(to, func(o *media.FillOptions) { o.Paths = paths })
@@ -150,6 +152,11 @@ func TestSomePathsAlone(t *testing.T) {
 		}
 	}
 	p, err := w.filler(t.TempDir(), func(o *media.FillOptions) { o.Paths = []string{"remote_content", "top.txt"} }).Plan(t.Context())
+	ok(t, err)
+	if p.Files != 1 || len(p.Problems) != 1 || !strings.Contains(p.Problems[0], "no such file or folder: remote_content") {
+		t.Errorf("%+v", p)
+	}
+	p, err = w.filler(t.TempDir(), func(o *media.FillOptions) { o.Paths = []string{"other", "remote_content"} }).Plan(t.Context())
 	ok(t, err)
 	if p.Files != 1 || len(p.Problems) != 1 || !strings.Contains(p.Problems[0], "no such file or folder: remote_content") {
 		t.Errorf("%+v", p)
