@@ -58,6 +58,7 @@ func (*Filler) Name() string { return archive.PartMedia }
 type tally struct {
 	missing, differing, same int64 // files
 	bytes                    int64 // of those to be written
+	sparse                   int64 // of these: of files with holes, which take fewer on the disk
 	extra, extraBytes        int64 // files, links and the like to be deleted
 	others                   int64 // folders, links and the like to be made
 	damaged                  *archive.Findings
@@ -143,6 +144,7 @@ func differ(n int64) string {
 }
 
 // room says that the disk is too small; empty if it is not, or nobody knows.
+// How much of a file with holes is none is not known.
 func (f *Filler) room(n *tally) string {
 	dir := f.opt.Dir
 	var st unix.Statfs_t
@@ -154,10 +156,10 @@ func (f *Filler) room(n *tally) string {
 		dir = up
 	}
 	free := int64(min(st.Bavail, 1<<40)) * st.Bsize
-	switch files := n.missing + n.others; {
-	case n.bytes > free:
+	switch files, full := n.missing+n.others, n.bytes-n.sparse; {
+	case full > free:
 		return fmt.Sprintf("%s has room for %s, and the media to be written are %s: free %s, or choose another --media-path",
-			dir, jobs.Size(free), jobs.Size(n.bytes), jobs.Size(n.bytes-free))
+			dir, jobs.Size(free), jobs.Size(full), jobs.Size(full-free))
 	case st.Files > 0 && uint64(files) > st.Ffree:
 		return fmt.Sprintf("%s has room for %s, and %s are to be made: its file system has no more inodes",
 			dir, jobs.Count(int64(st.Ffree), "file"), jobs.Count(files, ""))
@@ -186,6 +188,9 @@ func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
 				n.differing++
 			}
 			n.bytes += d.want.Size
+			if d.want.Sparse {
+				n.sparse += d.want.Size
+			}
 			if !slices.ContainsFunc(d.want.Blobs, func(id archive.ID) bool { return !f.opt.Reader.Has(id) }) {
 				return nil
 			}

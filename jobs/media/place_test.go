@@ -142,3 +142,26 @@ func TestAFolderThatGoesAwayIsNotRestored(t *testing.T) {
 		refused(t, err, "not there: "+to+" "+says)
 	}
 }
+
+// A file with holes goes where it came from: it takes less than its size.
+func TestSparseFilesTakeLittleRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/sparse", "begin")
+	ok(t, os.Truncate(filepath.Join(w.dir, "local_content/aa/bb/sparse"), 12<<20))
+	w.must()
+	to := t.TempDir()
+	if err := unix.Mount("none", to, "tmpfs", 0, "size=8m"); err != nil {
+		t.Logf("no file system of one's own (%v): it is restored to one with room", err)
+	} else {
+		defer func() { ok(t, unix.Unmount(to, 0)) }()
+	}
+	p, err := w.filler(to).Plan(t.Context())
+	if ok(t, err); len(p.Problems) > 0 {
+		t.Errorf("%q", p.Problems)
+	}
+	note, err := w.fill(to)
+	if ok(t, err); note.Files != 1 || note.Bytes != 12<<20 {
+		t.Errorf("%+v", note)
+	}
+}
