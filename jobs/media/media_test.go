@@ -42,6 +42,8 @@ func (w *world) oddTree() {
 	ok(w.t, unix.Mknod(at("local_content/socket"), unix.S_IFSOCK|0o600, 0))
 	ok(w.t, os.Chmod(at("local_content/aa/empty"), 0o4755))
 	ok(w.t, os.Lchown(at("local_content/a-b"), 991, 992))
+	late := unix.Timespec{Sec: 12_307_334_400, Nsec: 5} // 2360, of a clock gone wrong
+	ok(w.t, unix.UtimesNanoAt(unix.AT_FDCWD, at("local_content/a-b"), []unix.Timespec{late, late}, 0))
 	f, err := os.Create(at("local_content/sparse"))
 	ok(w.t, err)
 	_, err = f.WriteAt([]byte("in the middle"), 9<<20)

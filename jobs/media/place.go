@@ -185,8 +185,11 @@ func (p *place) finish(dir int, tmp, name string, e *archive.Entry) error {
 }
 
 func setTime(dir int, name string, e *archive.Entry) error {
-	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(e.Modified.UnixNano())}
-	return unix.UtimesNanoAt(dir, name, ts, unix.AT_SYMLINK_NOFOLLOW)
+	modified, err := unix.TimeToTimespec(e.Modified) // nanoseconds alone end in 2262
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(dir, name, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, modified}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // own gives a file to its owner; one that nobody knows to that of the media
