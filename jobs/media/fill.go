@@ -309,6 +309,7 @@ func (g *filling) check(ctx context.Context) error {
 			return err
 		}
 	}
+	g.place.unowned.Store(0) // of what was just written as well: it is all looked at
 	var n tally
 	folders, fctx := errgroup.WithContext(ctx) // a disk that fails ends the look, too
 	folders.SetLimit(g.opt.Jobs)
@@ -336,7 +337,7 @@ func (g *filling) check(ctx context.Context) error {
 	}
 	g.note.Wrong = max(0, absent-g.note.Skipped)
 	if n := g.place.unowned.Load(); n > 0 {
-		g.warn("%s could not be given to the owner the point has: run the restore as root, or chown -R %s to Synapse's user", jobs.Count(n, "file or folder"), g.opt.Dir)
+		g.warn("%s could not be given to the owner the point has: run the restore as root, or chown -R %s to Synapse's user", jobs.Count(n, "path"), g.opt.Dir)
 	}
 	return err
 }

@@ -23,7 +23,7 @@ type place struct {
 	run     string // makes the names of temporary files this run's
 	files   atomic.Int64
 	root    bool         // may give files to others
-	unowned atomic.Int64 // files whose owner could not be set
+	unowned atomic.Int64 // paths whose owner could not be set
 	cached  atomic.Bool  // the page cache can't be passed by
 }
 
@@ -192,16 +192,23 @@ func setTime(dir int, name string, e *archive.Entry) error {
 	return unix.UtimesNanoAt(dir, name, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, modified}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// own gives a file to its owner; one that nobody knows to that of the media
-// store. Who is not root can do it rarely, and the files serve all the same.
+// own gives a file that was made to its owner; one that nobody knows to that of
+// the media store. Who is not root can do it rarely, and the files serve all the
+// same.
 func (p *place) own(dir int, name string, e *archive.Entry) {
 	uid, gid := p.owner(e)
-	if !p.root && uid == os.Geteuid() && gid == os.Getegid() {
-		return
+	if p.root || uid != os.Geteuid() || gid != os.Getegid() {
+		p.give(dir, name, uid, gid)
 	}
+}
+
+// give says whether it gave a file to somebody.
+func (p *place) give(dir int, name string, uid, gid int) bool {
 	if unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		p.unowned.Add(1)
+		return false
 	}
+	return true
 }
 
 func (p *place) owner(e *archive.Entry) (uid, gid int) {
@@ -261,10 +268,8 @@ func (p *place) adjust(e *archive.Entry, have *found) error {
 		return err
 	}
 	defer unix.Close(dir)
-	if wrongOwner {
-		p.own(dir, name, e)
-	}
-	if wrongMode || wrongOwner && e.Kind != archive.KindLink { // a new owner costs the set-ID bits
+	given := wrongOwner && p.give(dir, name, uid, gid)
+	if wrongMode || given && e.Kind != archive.KindLink { // a new owner costs the set-ID bits
 		if err := unix.Fchmodat(dir, name, e.Mode, 0); err != nil {
 			return err
 		}

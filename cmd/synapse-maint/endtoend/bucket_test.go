@@ -1,6 +1,8 @@
 package endtoend
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,39 +74,70 @@ func TestMediaOfABucketComeBackFromABucket(t *testing.T) {
 	}
 }
 
+// nobody is who runs a program without being root.
+const nobody = 65534
+
+// asNobody restores the newest point's media to a folder below home, as a user
+// who is not root, and returns what was said.
+func (w *world) asNobody(home, dir string) string {
+	w.t.Helper()
+	key := filepath.Join(home, "key")
+	w.tool("cp", w.key, key)
+	p := w.command("restore", "--only", "media", "--media-path", filepath.Join(home, dir), "--yes", "--identity", key)
+	p.Path = filepath.Join(home, "synapse-maint")
+	p.Env = append(p.Env, "HOME="+home, "XDG_DATA_HOME="+home, "TMPDIR="+home)
+	if os.Geteuid() == 0 {
+		w.tool("chown", "65534:65534", home, key)
+		p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	w.ok(p.Start())
+	if code := w.end(p); code != exitDone {
+		w.t.Fatalf("exit code %d: %s%s", code, p.err.String(), p.out.String())
+	}
+	return strings.Join(strings.Fields(p.out.String()), " ")
+}
+
 // Who is not root gets the files as his own, and is told so.
 func TestMediaAreRestoredByAnotherUserThanRoot(t *testing.T) {
 	t.Parallel()
 	w, media, _ := mediaInBuckets(t)
-	const nobody = 65534
 	bin, err := build()
 	w.ok(err)
 	home, err := os.MkdirTemp("", "synapse-maint-nobody-")
 	w.ok(err)
 	t.Cleanup(func() { _ = os.RemoveAll(home) })
-	program, key := filepath.Join(home, "synapse-maint"), filepath.Join(home, "key")
-	w.tool("cp", bin, program)
-	w.tool("cp", w.key, key)
-	p := w.command("restore", "--only", "media", "--media-path", filepath.Join(home, "media"), "--yes", "--identity", key)
-	p.Path = program
-	p.Env = append(p.Env, "HOME="+home, "XDG_DATA_HOME="+home, "TMPDIR="+home)
-	uid := os.Geteuid()
-	if uid == 0 {
-		uid = nobody
-		w.tool("chown", "-R", "65534:65534", home)
-		p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	}
-	w.ok(p.Start())
-	if code := w.end(p); code != exitDone {
-		t.Fatalf("exit code %d: %s%s", code, p.err.String(), p.out.String())
-	}
+	w.tool("cp", bin, filepath.Join(home, "synapse-maint"))
+	root := os.Geteuid() == 0
+	w.asNobody(home, "media")
 	if got, want := w.kept(filepath.Join(home, "media")), w.kept(media.Dir); got != want {
 		t.Errorf("restored %s, want %s", got, want)
 	}
 	info, err := os.Stat(filepath.Join(home, "media"))
 	w.ok(err)
-	if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != uid {
-		t.Errorf("the folder belongs to %d, not %d", st.Uid, uid)
+	if st := info.Sys().(*syscall.Stat_t); root != (st.Uid == nobody) {
+		t.Errorf("the folder belongs to %d", st.Uid)
+	}
+
+	w = w.with("SYNAPSE_MAINT_MEDIA=" + media.Dir) // which tells whose they are
+	w.done("backup", "--only", "media")
+	paths := 0
+	for _, class := range []string{"local_content", "local_thumbnails"} {
+		w.ok(filepath.WalkDir(filepath.Join(media.Dir, class), func(string, fs.DirEntry, error) error { paths++; return nil }))
+	}
+	if said := w.asNobody(home, "others"); root && !strings.Contains(said, fmt.Sprintf(" %d paths could not be given to the owner the point has", paths)) {
+		t.Errorf("of %d paths: %s", paths, said)
+	}
+	if !root {
+		return // the files of two owners take root
+	}
+	w.tool("chown", "-R", "65534:65534", media.Dir)
+	w.done("backup", "--only", "media")
+	w.asNobody(home, "own")
+	// A file of somebody else that is as it should be, but for its owner.
+	local := slices.IndexFunc(media.Items, func(i *testbed.MediaItem) bool { return i.Class == "local_content" })
+	w.tool("chown", "991", filepath.Join(home, "own", media.Items[local].Path()))
+	if said := w.asNobody(home, "own"); !strings.Contains(said, " 1 path could not be given to the owner the point has") {
+		t.Error(said)
 	}
 }
 
