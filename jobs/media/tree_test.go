@@ -47,3 +47,32 @@ func TestNothingIsOpenedThroughALink(t *testing.T) {
 		})
 	}
 }
+
+// Synapse removes folders of thumbnails and previews as it goes.
+func TestAFolderRemovedBeforeItIsReadIsGone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tr, err := openTree(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.close()
+	if err := os.Mkdir(filepath.Join(dir, "aa"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := tr.at("aa", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "aa")); err != nil {
+		t.Fatal(err)
+	}
+	w, s := &walker{tree: tr}, &strand{out: make(chan []found, 1), ends: t.Context().Done()}
+	const below = 3 // the levels whose folders are walked at once
+	if err := w.folder(t.Context(), s, fd, "aa", below); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.now) != 1 || !s.now[0].gone || s.now[0].Path != "aa" {
+		t.Errorf("%+v", s.now)
+	}
+}

@@ -133,6 +133,13 @@ func (w *walker) strand(ctx context.Context, path string, depth int) *strand {
 // folder walks an open folder, and closes it.
 func (w *walker) folder(ctx context.Context, s *strand, fd int, path string, depth int) error {
 	defer unix.Close(fd)
+	list, err := w.names(fd)
+	switch {
+	case path != "" && errors.Is(err, unix.ENOENT):
+		return w.closed(s, path, err) // it was removed when it was open already
+	case err != nil:
+		return fmt.Errorf("read %s/%s: %w", w.tree.path, path, err)
+	}
 	if path != "" {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
@@ -141,10 +148,6 @@ func (w *walker) folder(ctx context.Context, s *strand, fd int, path string, dep
 		if err := s.emit(entry(path, &st)); err != nil {
 			return err
 		}
-	}
-	list, err := w.names(fd)
-	if err != nil {
-		return fmt.Errorf("read %s/%s: %w", w.tree.path, path, err)
 	}
 	if splits(path, depth) {
 		return w.split(ctx, s, fd, path, list, depth)
