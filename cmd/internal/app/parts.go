@@ -72,7 +72,7 @@ func (a *Archive) mediaPart(ctx context.Context, p *parts, q BackupRequest) (bac
 		}
 	default:
 		if o.Dir = a.app.mediaFolder(); o.Dir != "" {
-			if err := outside(a.place.conf.URL, o.Dir); err != nil {
+			if err := a.storesOutside(o.Dir); err != nil {
 				return nil, err
 			}
 			break
@@ -100,6 +100,25 @@ func (a *Archive) newestWith(ctx context.Context, part string) string {
 		}
 	}
 	return ""
+}
+
+// storesOutside refuses a media folder with one of the stores in it that a backup
+// writes to.
+func (a *Archive) storesOutside(dir string) error {
+	urls := []string{a.place.conf.URL}
+	for _, name := range a.app.conf.Copies {
+		conf, err := a.app.storeNamed(name)
+		if err != nil {
+			return err
+		}
+		urls = append(urls, conf.URL)
+	}
+	for _, url := range urls {
+		if err := outside(url, dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // outside refuses a store in the media folder: each backup would take all
