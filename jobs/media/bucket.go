@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"slices"
 	"strings"
@@ -83,8 +84,8 @@ func (k key) found() found {
 	f := found{Entry: archive.Entry{
 		Path: k.path, Size: k.size, Modified: time.Unix(0, k.modified).UTC(), Mode: bucketMode, UID: -1, GID: -1,
 	}, allocated: -1}
-	if storage.CheckKey(k.path) != nil {
-		f.odd = "a name that is no media file's"
+	if !fs.ValidPath(k.path) || strings.ContainsRune(k.path, 0) {
+		f.odd = "a name that no file can have"
 	}
 	return f
 }

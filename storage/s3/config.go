@@ -30,6 +30,10 @@ type Config struct {
 	SSEKMSKeyID  string // for aws:kms
 	LockMode     string // of retention: GOVERNANCE (default) or COMPLIANCE, which nobody can undo
 
+	// Foreign is for reading a bucket that other programs write to: their keys are
+	// what they are, also where no [storage.Store] would write them.
+	Foreign bool
+
 	Retries int           // how often a request is repeated; default 8, below zero none
 	Backoff time.Duration // longest pause between two tries; default 20 s
 	Timeout time.Duration // how long a connection may be silent; default 60 s

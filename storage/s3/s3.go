@@ -203,7 +203,7 @@ func (s *Store) explain(ctx context.Context, key string, err error) error {
 }
 
 // List implements [storage.Store]. One request yields 1,000 objects. Keys that
-// a [Store] can't have written are left out.
+// a [Store] can't have written are left out, unless the bucket is foreign.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
 	return func(yield func(storage.Object, error) bool) {
 		if err := storage.CheckPrefix(prefix); err != nil {
@@ -222,7 +222,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[storage.Objec
 			s.known.Store(true)
 			for i := range page.Contents {
 				o := s.listed(&page.Contents[i])
-				if storage.CheckKey(o.Key) == nil && !yield(o, nil) {
+				if (s.config.Foreign || storage.CheckKey(o.Key) == nil) && !yield(o, nil) {
 					return
 				}
 			}
@@ -250,7 +250,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 }
 
 func (s *Store) check(ctx context.Context, op, key string) error {
-	if err := storage.CheckKey(key); err != nil {
+	if err := storage.CheckKey(key); err != nil && !s.config.Foreign {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	if err := ctx.Err(); err != nil {

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,6 +21,11 @@ import (
 // open opens a store by its URL, impatient as tests are.
 func open(t *testing.T, storeURL string) *s3.Store {
 	t.Helper()
+	return openWith(t, storeURL, func(*s3.Config) {})
+}
+
+func openWith(t *testing.T, storeURL string, change func(*s3.Config)) *s3.Store {
+	t.Helper()
 	u, err := url.Parse(storeURL)
 	if err != nil {
 		t.Fatal(err)
@@ -27,6 +35,7 @@ func open(t *testing.T, storeURL string) *s3.Store {
 		t.Fatal(err)
 	}
 	c.Backoff = time.Millisecond
+	change(&c)
 	s, err := s3.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +82,35 @@ func TestPutWithAKnownSHA256(t *testing.T) {
 		}
 		if _, err := s.Stat(t.Context(), "wrong"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A bucket that others write to is read as it is.
+func TestForeignKeys(t *testing.T) {
+	t.Parallel()
+	server := testbed.S3(t)
+	bucket := server.Bucket(t)
+	const key = "[::1]/.an odd+name, %41 \u00fc"
+	file := filepath.Join(server.Dir(bucket), key)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, foreign := range []bool{false, true} {
+		s := openWith(t, server.URL(bucket), func(c *s3.Config) { c.Foreign = foreign })
+		var keys []string
+		for o, err := range s.List(t.Context(), "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, o.Key)
+		}
+		body, err := storage.ReadAll(t.Context(), s, key)
+		if foreign != slices.Contains(keys, key) || foreign != (err == nil && string(body) == "text") {
+			t.Errorf("foreign=%v: %q, %q, %v", foreign, keys, body, err)
 		}
 	}
 }

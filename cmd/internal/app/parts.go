@@ -17,6 +17,7 @@ import (
 	"github.com/synapse-maint/synapse-maint/restore"
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
+	"github.com/synapse-maint/synapse-maint/storage/s3"
 )
 
 // usualMedia is where Synapse's Helm charts and its image keep the media store.
@@ -156,8 +157,19 @@ func (a *App) mediaFolder() string {
 	return ""
 }
 
+// mediaBucket opens the bucket that has the media.
 func (a *App) mediaBucket(ctx context.Context) (storage.Store, error) {
-	s, err := openStore(ctx, a.conf.Media.URL, false, a.opt.Warn)
+	text := a.conf.Media.URL
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "s3" {
+		return nil, Usagef("--media %s: it is a folder's path, or a bucket's URL, s3://BUCKET/PREFIX", shown(text))
+	}
+	c, err := s3.ParseURL(u)
+	if err != nil {
+		return nil, usage(err)
+	}
+	c.Retrying, c.Foreign = a.opt.Warn, true
+	s, err := s3.Open(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("the media's bucket: %w", err)
 	}

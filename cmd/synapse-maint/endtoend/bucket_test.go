@@ -26,6 +26,10 @@ func mediaInBuckets(t *testing.T) (w *world, media *testbed.Media, archive strin
 	w.ok(os.Mkdir(dir, 0o755))
 	media, err := testbed.FillMedia(t.Context(), dir, testbed.SmallMedia())
 	w.ok(err)
+	// Names that a store of ours would not write, as others do.
+	odd := filepath.Join(dir, "local_content/[2001:db8::1]/.an odd+name")
+	w.ok(os.MkdirAll(filepath.Dir(odd), 0o755))
+	w.ok(os.WriteFile(odd, []byte("odd"), 0o644)) //nolint:gosec // as media are
 	w.set(s3.Env()...)
 	w.set("AWS_ENDPOINT_URL="+s3.Endpoint(), "SYNAPSE_MAINT_STORE="+s3.URL(archive), "SYNAPSE_MAINT_MEDIA="+s3.URL(source))
 	w.tool("/usr/bin/aws", "--endpoint-url", s3.Endpoint(), "s3", "sync", "--only-show-errors", dir, "s3://"+source)
