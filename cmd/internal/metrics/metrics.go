@@ -4,7 +4,8 @@
 //
 // Two files a job: one of the last run, whatever became of it, and one of the
 // last that did what it should, so that an alert on its age fires when runs fail
-// and when there are none at all.
+// and when there are none at all. For backups a third one of the newest point,
+// which a run has listed also where it did not do all it should.
 //
 // It imports the Prometheus client, jobs and the results of the procedures. It
 // opens no port.
@@ -84,20 +85,32 @@ func Write(dir string, run *jobs.Run) error {
 	if err := last.write(name + ".prom"); err != nil {
 		return fmt.Errorf("metrics of %s: %w", run, err)
 	}
+	if err := writePoint(name+"_point.prom", run); err != nil {
+		return fmt.Errorf("metrics of %s: %w", run, err)
+	}
 	if run.State != jobs.Done {
 		return nil
 	}
 	good := newSet(run)
 	good.one("last_success_timestamp_seconds", "When the last run that did all it should ended.", float64(run.Ended.Unix()))
-	if run.Job == backup.JobName {
-		if r, err := backup.ResultOf(run); err == nil {
-			point(good, r)
-		}
-	}
 	if err := good.write(name + "_success.prom"); err != nil {
 		return fmt.Errorf("metrics of %s: %w", run, err)
 	}
 	return nil
+}
+
+// writePoint writes the file of the point that a backup has listed, if it has.
+func writePoint(path string, run *jobs.Run) error {
+	if run.Job != backup.JobName {
+		return nil
+	}
+	r, err := backup.ResultOf(run)
+	if err != nil || r.Point == "" {
+		return nil //nolint:nilerr // the run came to no point
+	}
+	s := newSet(run)
+	point(s, r)
+	return s.write(path)
 }
 
 // point adds what a backup's result says of its point.

@@ -49,12 +49,13 @@ func has(t *testing.T, text string, lines ...string) {
 const (
 	lastFile    = "synapse_maint_matrix.example.com_backup.prom"
 	successFile = "synapse_maint_matrix.example.com_backup_success.prom"
+	pointFile   = "synapse_maint_matrix.example.com_backup_point.prom"
 )
 
 func TestMetricsOfABackup(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new")
-	r := backup.Result{Parts: []string{"database", "media"}, Logical: 900, New: 90, Stored: 9, Media: &archive.Media{
+	r := backup.Result{Point: "20261125T020000Z-0123456789abcdef", Parts: []string{"database", "media"}, Logical: 900, New: 90, Stored: 9, Media: &archive.Media{
 		Classes: []archive.Class{{Name: "local_content", Files: 7, Bytes: 700}},
 		Proof:   &archive.Proof{Proved: 5, Lost: &archive.Findings{Count: 2}},
 	}, Degraded: []string{"2 local files are lost"}}
@@ -66,7 +67,8 @@ func TestMetricsOfABackup(t *testing.T) {
 		`synapse_maint_last_run_state{homeserver="matrix.example.com",job="backup",state="failed"} 0`,
 		`synapse_maint_last_run_duration_seconds{homeserver="matrix.example.com",job="backup"} 90`)
 	has(t, read(t, dir, successFile),
-		`synapse_maint_last_success_timestamp_seconds{homeserver="matrix.example.com",job="backup"} 1.79557209e+09`,
+		`synapse_maint_last_success_timestamp_seconds{homeserver="matrix.example.com",job="backup"} 1.79557209e+09`)
+	has(t, read(t, dir, pointFile),
 		`synapse_maint_point_bytes{homeserver="matrix.example.com",job="backup",kind="new"} 90`,
 		`synapse_maint_point_part{homeserver="matrix.example.com",job="backup",part="secrets"} 0`,
 		`synapse_maint_point_degraded{homeserver="matrix.example.com",job="backup"} 1`,
@@ -95,6 +97,22 @@ func TestMetricsOfAFailureLeaveTheLastSuccess(t *testing.T) {
 	if read(t, dir, successFile) != before {
 		t.Error("the last success is another one than the one that was a success")
 	}
+}
+
+// A store for copies that fails each night must not hide what the nights' points
+// have lost.
+func TestMetricsOfThePointOfARunThatDidNotDoAll(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	lost := func(state jobs.State, point string, n int64) *jobs.Run {
+		return ended(t, state, backup.Result{Point: point, Media: &archive.Media{Proof: &archive.Proof{Lost: &archive.Findings{Count: n}}}})
+	}
+	for _, run := range []*jobs.Run{lost(jobs.Done, "1", 0), lost(jobs.Incomplete, "2", 5), lost(jobs.Failed, "", 0)} {
+		if err := metrics.Write(dir, run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has(t, read(t, dir, pointFile), `synapse_maint_media_findings{finding="lost",homeserver="matrix.example.com",job="backup"} 5`)
 }
 
 func TestMetricsFolderThatCanNotBeWritten(t *testing.T) {
