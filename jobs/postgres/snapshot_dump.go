@@ -27,6 +27,11 @@ func (s *Snapshot) dumpArgs(otk *relation) []string {
 	args := []string{"--format=custom", "--compress=0", "--no-password", "--snapshot=" + s.lead.id}
 	// It waits for locks in the queue behind whoever waits for ours.
 	args = append(args, fmt.Sprintf("--lock-wait-timeout=%d", time.Minute.Milliseconds()))
+	// Not the one that somebody set for the role or the database: names and SQL
+	// go to sessions that speak the database's.
+	if encoding := s.lead.conn.PgConn().ParameterStatus("server_encoding"); encoding != "" {
+		args = append(args, "--encoding="+encoding)
+	}
 	if otk != nil && !s.opt.KeepOneTimeKeys {
 		args = append(args, "--exclude-table-data="+otk.ident())
 	}

@@ -56,6 +56,23 @@ func TestSnapshotSaysWhatTheDatabaseIs(t *testing.T) {
 	}
 }
 
+// What is set for the database or the role of a backup says nothing of what is
+// in the database: names came in it, and SQL that no restore could run.
+func TestTheEncodingOfASessionIsNotThatOfTheDump(t *testing.T) {
+	t.Parallel()
+	p := testbed.Postgres(t)
+	dsn := filled(t, p, `CREATE TABLE "größe" (a text DEFAULT '🦒'); INSERT INTO "größe" VALUES ('ä'), ('🦒'); CREATE INDEX ON "größe" (a) WHERE a = 'ß'`)
+	set := func(sql string) {
+		must(t, p.Exec(t.Context(), "postgres", "ALTER DATABASE "+parsed(t, dsn).Database()+sql))
+	}
+	set(" SET client_encoding = 'LATIN1'")
+	dir := directory(t, snap(t, p, dsn))
+	set(" RESET client_encoding")
+	target := p.Database(t)
+	program(t, p, target, "pg_restore", "--exit-on-error", "-d", parsed(t, target).Database(), dir)
+	sameDatabase(t, p, dsn, target)
+}
+
 // The same bytes night after night are what makes a full backup cheap.
 func TestOnlyRangesThatChangedAreOther(t *testing.T) {
 	t.Parallel()
