@@ -149,6 +149,9 @@ func createStatement(name string, like synapse.Database, version int) string {
 	switch {
 	case like.Provider == "icu" && version >= 150000:
 		fmt.Fprintf(&b, " LOCALE_PROVIDER icu ICU_LOCALE %s", literal(like.Locale))
+		if like.Rules != "" { // since 16: an older server does not get the dump
+			b.WriteString(" ICU_RULES " + literal(like.Rules))
+		}
 	case like.Provider == "builtin" && version >= 170000:
 		fmt.Fprintf(&b, " LOCALE_PROVIDER builtin BUILTIN_LOCALE %s", literal(like.Locale))
 	case version >= 150000:

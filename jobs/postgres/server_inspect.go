@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -189,18 +190,45 @@ func (i *inspector) mayFill(ctx context.Context) error {
 
 // fits compares the encoding and locale of an empty target.
 func (i *inspector) fits(ctx context.Context, c *pgx.Conn) error {
-	var encoding, collate, ctype string
-	err := c.QueryRow(ctx, `SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype FROM pg_catalog.pg_database WHERE datname = $1`, i.target.Name).
-		Scan(&encoding, &collate, &ctype)
+	d := i.q.Dump
+	var t synapse.Database
+	var text string
+	err := c.QueryRow(ctx, `SELECT pg_catalog.pg_encoding_to_char(d.encoding), pg_catalog.to_jsonb(d)::text FROM pg_catalog.pg_database d WHERE datname = $1`, i.target.Name).
+		Scan(&t.Encoding, &text)
 	if err != nil {
 		return err
 	}
-	d := i.q.Dump
-	if encoding != d.Encoding || collate != d.Collate || ctype != d.CType {
+	var row databaseRow
+	if err := json.Unmarshal([]byte(text), &row); err != nil {
+		return err
+	}
+	t.Collate, t.CType = row.Collate, row.CType
+	row.locale(&t)
+	if t.Encoding != d.Encoding || t.Collate != d.Collate || t.CType != d.CType {
 		i.problem("database %s has the wrong locale: %s, LC_COLLATE %s, LC_CTYPE %s where the recovery point has %s, %s, %s; drop it and let the restore make it",
-			i.target.Name, encoding, collate, ctype, d.Encoding, d.Collate, d.CType)
+			i.target.Name, t.Encoding, t.Collate, t.CType, d.Encoding, d.Collate, d.CType)
+		return nil
+	}
+	if has, wants := sorting(t), sorting(d); has != wants {
+		i.problem("database %s has the wrong locale: texts are sorted by %s where the recovery point has %s; drop it and let the restore make it", i.target.Name, has, wants)
 	}
 	return nil
+}
+
+// sorting says what sorts the texts of a database. Since 16 PostgreSQL turns
+// the name of an ICU locale into a language tag, de_DE into de-DE.
+func sorting(d synapse.Database) string {
+	switch d.Provider {
+	case "", "libc":
+		return "libc"
+	case "icu":
+		d.Locale = strings.ReplaceAll(d.Locale, "_", "-")
+	}
+	text := d.Provider + " " + d.Locale
+	if d.Rules != "" {
+		text += fmt.Sprintf(" with the rules %q", d.Rules)
+	}
+	return text
 }
 
 // locale asks whether the server knows the dump's locale.

@@ -55,13 +55,19 @@ func TestInspectRefuses(t *testing.T) {
 	filled := config(t, p.Database(t))
 	must(t, p.Exec(t.Context(), filled.Database(), "CREATE TABLE precious (); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"))
 	wrong := config(t, p.Database(t, testbed.With("LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'")))
+	icu := config(t, p.Database(t, testbed.With("LOCALE_PROVIDER icu ICU_LOCALE 'de-DE'")))
 	for name, c := range map[string]struct {
 		change func(*synapse.Request)
 		want   string
 	}{
-		"older server":        {func(q *synapse.Request) { q.Dump.Version = 990000 }, "the recovery point is of 99: an older server can't take it"},
-		"filled target":       {func(q *synapse.Request) { q.Target = filled.Database() }, "is not empty (table public.precious, function public.f)"},
-		"wrong locale":        {func(q *synapse.Request) { q.Target = wrong.Database() }, "has the wrong locale: UTF8, LC_COLLATE C.UTF-8"},
+		"older server":     {func(q *synapse.Request) { q.Dump.Version = 990000 }, "the recovery point is of 99: an older server can't take it"},
+		"filled target":    {func(q *synapse.Request) { q.Target = filled.Database() }, "is not empty (table public.precious, function public.f)"},
+		"wrong locale":     {func(q *synapse.Request) { q.Target = wrong.Database() }, "has the wrong locale: UTF8, LC_COLLATE C.UTF-8"},
+		"wrong provider":   {func(q *synapse.Request) { q.Target = icu.Database() }, "has the wrong locale: texts are sorted by icu de-DE where the recovery point has libc"},
+		"wrong icu locale": {func(q *synapse.Request) { q.Target, q.Dump.Provider, q.Dump.Locale = icu.Database(), "icu", "sv" }, "by icu de-DE where the recovery point has icu sv;"},
+		"wrong icu rules": {func(q *synapse.Request) {
+			q.Target, q.Dump.Provider, q.Dump.Locale, q.Dump.Rules = icu.Database(), "icu", "de_DE", "&a < g"
+		}, `where the recovery point has icu de-DE with the rules "&a < g"`},
 		"missing locale":      {func(q *synapse.Request) { q.Dump.Collate = "xx_YY.UTF-8" }, "wrong locale: the server has no xx_YY.UTF-8 for LC_COLLATE"},
 		"missing owner":       {func(q *synapse.Request) { q.Owner = "nobody here" }, "lacks role(s) that the recovery point names: nobody here"},
 		"no room":             {func(q *synapse.Request) { q.NeedBytes = 1 << 60 }, "GiB free, the database needs about"},
@@ -152,6 +158,24 @@ func TestCreateMakesWhatTheDumpWas(t *testing.T) {
 	must(t, connected(t, s.cfg).QueryRow(t.Context(), "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE oid = $1", oid).Scan(&encoding))
 	if encoding != "LATIN1" {
 		t.Errorf("encoding %s", encoding)
+	}
+}
+
+// Texts are unique, and in order, by the rules of the database that they were
+// in.
+func TestARestoredDatabaseHasItsRulesOfOrder(t *testing.T) {
+	t.Parallel()
+	p := testbed.PostgresVersion(t, 17)
+	s := NewServer(config(t, p.URL("postgres")), Options{BinDir: p.BinDir()})
+	d := snap(t, p, p.Database(t, testbed.With("LOCALE_PROVIDER icu ICU_LOCALE 'en-US' ICU_RULES '&a < g'"))).Database()
+	created(t, p, s, "run-1", "in_order", d)
+	var first string
+	must(t, connected(t, s.cfg.With("in_order")).QueryRow(t.Context(), "SELECT least('b', 'g')").Scan(&first))
+	if first != "g" {
+		t.Errorf("%+v: first is %s", d, first)
+	}
+	if in := inspected(t, s, asked("run-2", "absent", "in_order", d)); len(in.Problems) > 0 {
+		t.Errorf("its own: %q", in.Problems)
 	}
 }
 

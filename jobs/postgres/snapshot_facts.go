@@ -19,12 +19,21 @@ type databaseRow struct {
 	Provider string   `json:"datlocprovider"`
 	ICU      string   `json:"daticulocale"`
 	Locale   string   `json:"datlocale"`
+	Rules    string   `json:"daticurules"` // since 16
 	Limit    int      `json:"datconnlimit"`
 	Grants   []string `json:"datacl"`
 }
 
 // providers are the names of pg_database.datlocprovider's letters.
 var providers = map[string]string{"": "libc", "c": "libc", "i": "icu", "b": "builtin"}
+
+// locale fills in what sorts the database's texts, besides Collate and CType.
+func (r databaseRow) locale(d *synapse.Database) {
+	d.Provider, d.Locale, d.Rules = providers[r.Provider], r.ICU+r.Locale, r.Rules
+	if d.Provider == "libc" {
+		d.Locale = ""
+	}
+}
 
 // facts describes the database, as the snapshot has it, and how large the tables
 // are.
@@ -45,10 +54,7 @@ func (l *lead) facts(ctx context.Context, d *synapse.Database, otk *relation) er
 	}
 	d.Comment = parseMark(d.Comment).theirs
 	d.Name, d.Collate, d.CType, d.ConnectionLimit, d.Grants = row.Name, row.Collate, row.CType, row.Limit, row.Grants
-	d.Provider, d.Locale = providers[row.Provider], row.ICU+row.Locale
-	if d.Provider == "libc" {
-		d.Locale = ""
-	}
+	row.locale(d)
 	if d.Settings, err = l.settings(ctx); err != nil {
 		return fmt.Errorf("read the settings of the database: %w", brief(err))
 	}

@@ -17,6 +17,7 @@ type Database struct {
 	CType    string `json:"ctype"`            // LC_CTYPE
 	Provider string `json:"provider"`         // libc, icu or builtin
 	Locale   string `json:"locale,omitempty"` // of the icu or builtin provider
+	Rules    string `json:"rules,omitempty"`  // of the icu provider, which change the order of its locale
 	LSN      string `json:"lsn"`              // WAL position of the snapshot
 	Size     int64  `json:"size"`             // bytes on the server's disk, indexes included
 
