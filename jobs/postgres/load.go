@@ -80,11 +80,7 @@ func (l *load) run(ctx context.Context) error {
 
 // fill is everything between the empty and the complete database.
 func (l *load) fill(ctx context.Context) error {
-	if err := l.quiet(ctx, l.lead); err != nil {
-		return err
-	}
-	var err error
-	if l.state, err = openState(ctx, l.lead, l.q.Run); err != nil {
+	if err := l.ready(ctx); err != nil {
 		return err
 	}
 	if err := l.phase(ctx, "schema", func(ctx context.Context) error { return l.script(ctx, "pre-data", l.toc.pre) }); err != nil {
@@ -100,6 +96,23 @@ func (l *load) fill(ctx context.Context) error {
 		return err
 	}
 	return l.phase(ctx, "finish", l.finish)
+}
+
+// ready opens the bookkeeping. Where a crash of the server has emptied unlogged
+// tables, it would be wrong about them: then the load begins anew.
+func (l *load) ready(ctx context.Context) error {
+	for {
+		if err := l.quiet(ctx, l.lead); err != nil {
+			return err
+		}
+		var err error
+		if l.state, err = openState(ctx, l.lead, l.q.Run); err != nil || !l.state.crashed || !l.toc.unlogged() {
+			return err
+		}
+		if err := l.anew(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // phase does a part and notes how long it took.
@@ -122,6 +135,21 @@ func (l *load) open(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// anew drops the run's database, makes it again and opens that.
+func (l *load) anew(ctx context.Context) error {
+	_ = l.lead.Close(ctx)
+	if l.db.Mark.guest {
+		return fmt.Errorf("database %s was there before this restore, and an attempt that was killed has left it half filled: empty it, or restore into a new one", l.db.Name)
+	}
+	if err := l.s.Drop(ctx, l.db.Name, l.db.OID); err != nil {
+		return err
+	}
+	if _, err := l.s.Create(ctx, l.q.Run, l.db.Name, l.q.Dump, l.db.Owner); err != nil {
+		return err
+	}
+	return l.open(ctx)
 }
 
 func (l *load) claim(ctx context.Context) error {

@@ -105,6 +105,40 @@ func TestAServerThatGoesAwayIsSaid(t *testing.T) {
 	}
 }
 
+// A crash empties unlogged tables, and the bookkeeping would have said that
+// they are loaded, with as many rows as their indexes once saw.
+func TestAServerThatCrashesLosesNoUnloggedRows(t *testing.T) {
+	t.Parallel()
+	p := own(t)
+	s := NewServer(config(t, p.URL("postgres")), Options{BinDir: p.BinDir()})
+	dsn := filled(t, p, "CREATE UNLOGGED TABLE u (id int PRIMARY KEY); INSERT INTO u SELECT generate_series(1, 9); CREATE TABLE z (a text); INSERT INTO z VALUES ('z')")
+	pgDump := filepath.Join(p.BinDir(), "pg_dump")
+	src, want := dumpOf(t, config(t, dsn), pgDump), textOf(t, config(t, dsn), pgDump)
+	created(t, p, s, "run-1", "load_crashed", src.dump)
+	q := src.request(t, "run-1", "load_crashed", 1<<20)
+	q.Jobs = 2
+	whole := q.Fetch
+	q.Fetch = func(ctx context.Context, table, part int, yield func([]byte) error) error {
+		if q.Tables[table].Name == "z" {
+			c := connected(t, s.cfg.With("load_crashed"))
+			waitFor(t, c, "SELECT EXISTS (SELECT FROM "+bookkeeping+".built WHERE rows = 9)")
+			must(t, execute(t.Context(), c, "CHECKPOINT")) // its commits were not waited for
+			p.Kill(t)
+			return errCut
+		}
+		return whole(ctx, table, part, yield)
+	}
+	if _, err := s.Load(t.Context(), q); err == nil {
+		t.Fatal("the load outlived its server")
+	}
+	p.Start(t)
+	q.Fetch = whole
+	rep, err := s.Load(t.Context(), q)
+	must(t, err)
+	sound(t, rep)
+	same(t, "the loaded database", textOf(t, s.cfg.With("load_crashed"), pgDump), want)
+}
+
 func TestLoadIntoANewerServer(t *testing.T) {
 	t.Parallel()
 	p, _ := server(t)

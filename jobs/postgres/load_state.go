@@ -14,12 +14,15 @@ import (
 //	part  a part of a table: key is the dump ID of its TABLE DATA entry and the part's number
 //	done  an index or constraint, by dump ID, and the rows that its build saw
 //	phase a script that ran
+//	alive a row, which is gone after a crash of the server, as those of all unlogged tables
 type state struct {
 	mu     sync.Mutex
 	parts  map[partID]bool
 	built  map[int]bool
 	phases map[string]bool
 	seen   map[int]int64 // rows that an index build saw, by the table's dump ID
+
+	crashed bool // the server has, since an earlier attempt of the run began
 }
 
 type partID struct{ table, part int }
@@ -27,7 +30,8 @@ type partID struct{ table, part int }
 const createState = `CREATE SCHEMA IF NOT EXISTS ` + bookkeeping + `;
 	CREATE TABLE IF NOT EXISTS ` + bookkeeping + `.part (dump_id int, part int, PRIMARY KEY (dump_id, part));
 	CREATE TABLE IF NOT EXISTS ` + bookkeeping + `.built (dump_id int PRIMARY KEY, data_id int NOT NULL, rows float8 NOT NULL);
-	CREATE TABLE IF NOT EXISTS ` + bookkeeping + `.phase (name text PRIMARY KEY);`
+	CREATE TABLE IF NOT EXISTS ` + bookkeeping + `.phase (name text PRIMARY KEY);
+	CREATE UNLOGGED TABLE IF NOT EXISTS ` + bookkeeping + `.alive AS SELECT true AS alive;`
 
 // openState makes the bookkeeping schema, or reads what is in it.
 func openState(ctx context.Context, c *pgx.Conn, run string) (*state, error) {
@@ -35,7 +39,7 @@ func openState(ctx context.Context, c *pgx.Conn, run string) (*state, error) {
 	if err := execute(ctx, c, createState); err != nil {
 		return nil, fmt.Errorf("make the bookkeeping of run %s: %w", run, err)
 	}
-	for _, read := range []func(context.Context, *pgx.Conn) error{s.readParts, s.readBuilt, s.readPhases} {
+	for _, read := range []func(context.Context, *pgx.Conn) error{s.readParts, s.readBuilt, s.readPhases, s.readAlive} {
 		if err := read(ctx, c); err != nil {
 			return nil, fmt.Errorf("read the bookkeeping of run %s: %w", run, err)
 		}
@@ -72,6 +76,10 @@ func (s *state) readPhases(ctx context.Context, c *pgx.Conn) error {
 	var name string
 	_, err = pgx.ForEachRow(rows, []any{&name}, func() error { s.phases[name] = true; return nil })
 	return err
+}
+
+func (s *state) readAlive(ctx context.Context, c *pgx.Conn) error {
+	return c.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM "+bookkeeping+".alive)").Scan(&s.crashed)
 }
 
 // saw notes the rows that an index build counted.

@@ -52,17 +52,7 @@ func (l *load) openStream(ctx context.Context) error {
 	if err != nil || l.done || len(list) == 0 {
 		return err
 	}
-	_ = l.lead.Close(ctx)
-	if l.db.Mark.guest {
-		return fmt.Errorf("database %s was there before this restore, and an attempt that was killed has left it half filled: empty it, or restore into a new one", l.db.Name)
-	}
-	if err := l.s.Drop(ctx, l.db.Name, l.db.OID); err != nil {
-		return err
-	}
-	if _, err := l.s.Create(ctx, l.q.Run, l.db.Name, l.q.Dump, l.db.Owner); err != nil {
-		return err
-	}
-	return l.open(ctx)
+	return l.anew(ctx)
 }
 
 // stream feeds pg_restore.

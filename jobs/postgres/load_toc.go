@@ -168,6 +168,12 @@ func (o *outline) has(desc string) bool {
 	return slices.ContainsFunc(o.entries, func(e pgarchive.Entry) bool { return e.Desc == desc })
 }
 
+// unlogged says whether the archive has tables or sequences that a crash of the
+// server empties.
+func (o *outline) unlogged() bool {
+	return slices.ContainsFunc(o.entries, func(e pgarchive.Entry) bool { return strings.HasPrefix(e.Defn, "CREATE UNLOGGED ") })
+}
+
 // list is a list file for pg_restore -L.
 func list(ids []int) []byte {
 	var b strings.Builder
