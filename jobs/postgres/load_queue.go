@@ -30,8 +30,9 @@ type tableWork struct {
 	copying  int
 	builds   []build // not yet begun
 	building int
-	alone    bool // the build in progress suffers no other
-	analyze  bool // not yet begun
+	alone    bool       // the build in progress suffers no other
+	analyze  bool       // not yet begun
+	after    *tableWork // its rows have to be in first; may be nil
 }
 
 // kind of a piece of work.
@@ -133,7 +134,7 @@ func (t *tableWork) idle() bool {
 func (t *tableWork) ready() bool {
 	switch {
 	case len(t.parts) > 0:
-		return true
+		return t.after == nil || t.after.full()
 	case t.copying > 0 || t.alone:
 		return false
 	case len(t.builds) > 0:
@@ -141,6 +142,11 @@ func (t *tableWork) ready() bool {
 	default:
 		return t.building == 0
 	}
+}
+
+// full says whether the table's rows are in, and those that had to come first.
+func (t *tableWork) full() bool {
+	return len(t.parts) == 0 && t.copying == 0 && (t.after == nil || t.after.full())
 }
 
 func (q *queue) begin(t *tableWork, workers int) piece {

@@ -1,7 +1,10 @@
 package postgres
 
 import (
+	"context"
+	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
@@ -109,5 +112,35 @@ func TestQueueEndsWhenAllIsBegunOrStopped(t *testing.T) {
 	q.stop()
 	if _, ok := q.next(1); ok {
 		t.Error("work after the stop")
+	}
+}
+
+// An extension brings its tables with their foreign keys, so that the archive's
+// order is the only one that their rows can be loaded in (PostGIS: topology
+// before layer).
+func TestRowsOfAnExtensionsTablesComeInTheArchivesOrder(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	const tables = `CREATE TABLE topology (id int PRIMARY KEY); CREATE TABLE layer (id int, topology int REFERENCES topology);`
+	dsn := filled(t, p, `CREATE EXTENSION citext;`+tables+`INSERT INTO topology VALUES (1); INSERT INTO layer SELECT g, 1 FROM generate_series(1, 1000) g;
+		ALTER EXTENSION citext ADD TABLE topology; ALTER EXTENSION citext ADD TABLE layer;
+		UPDATE pg_extension SET extconfig = ARRAY['topology'::regclass, 'layer'::regclass]::oid[], extcondition = ARRAY['', ''] WHERE extname = 'citext'`)
+	src := dumpOf(t, config(t, dsn), filepath.Join(p.BinDir(), "pg_dump"))
+	created(t, p, s, "run-1", "load_topology", src.dump)
+	q := src.request(t, "run-1", "load_topology", 1<<20)
+	q.Jobs = 1 // which begins with the largest
+	whole := q.Fetch
+	bring := sync.OnceValue(func() error { return p.Exec(t.Context(), "load_topology", tables) })
+	q.Fetch = func(ctx context.Context, table, part int, yield func([]byte) error) error {
+		if err := bring(); err != nil { // as CREATE EXTENSION would have
+			return err
+		}
+		return whole(ctx, table, part, yield)
+	}
+	rep, err := s.Load(t.Context(), q)
+	must(t, err)
+	sound(t, rep)
+	if rep.Rows != 1001 {
+		t.Errorf("%d rows", rep.Rows)
 	}
 }

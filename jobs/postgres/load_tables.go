@@ -77,10 +77,25 @@ func (l *load) work() []*tableWork {
 		}
 		tables = append(tables, w)
 	}
+	inOrder(tables, l.toc.brought())
 	for id, b := range builds { // of tables that the point has no rows of: a finding, but not without indexes
 		tables = append(tables, &tableWork{LoadTable: synapse.LoadTable{Table: synapse.Table{DumpID: id}}, builds: b})
 	}
 	return tables
+}
+
+// inOrder lets the tables with these dump IDs be loaded one after the other.
+func inOrder(tables []*tableWork, ids []int) {
+	byID := make(map[int]*tableWork, len(tables))
+	for _, t := range tables {
+		byID[t.DumpID] = t
+	}
+	var last *tableWork
+	for _, id := range ids {
+		if t := byID[id]; t != nil {
+			t.after, last = last, t
+		}
+	}
 }
 
 // count fills in what the report says of the whole.

@@ -211,6 +211,23 @@ func (o *outline) owns(t synapse.Table) bool {
 	return false
 }
 
+// brought lists the TABLE DATA entries of tables that the archive does not make:
+// extensions bring them, with foreign keys and triggers that hold at once. The
+// archive's order satisfies them.
+func (o *outline) brought() []int {
+	made := map[int]bool{}
+	for _, data := range o.tableData() {
+		made[data] = true
+	}
+	var ids []int
+	for i := range o.entries {
+		if e := &o.entries[i]; e.Desc == "TABLE DATA" && !made[e.ID] {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
 // synapseSchema is the schema that holds Synapse's tables; empty where the
 // database is not Synapse's.
 func (o *outline) synapseSchema() string {
