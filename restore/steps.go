@@ -75,7 +75,7 @@ func (j *Job) prepare(ctx context.Context, b *Blueprint) (any, error) {
 // rehearse loads the schema alone into a throwaway database.
 func (j *Job) rehearse(ctx context.Context, run *jobs.Run) (any, error) {
 	plan, err := must[prepared](run, prepare)
-	if err != nil || plan.LiveOID == 0 || len(j.toc) == 0 {
+	if err != nil || plan.LiveOID == 0 {
 		return nil, err
 	}
 	name := slot(run.RunID)
@@ -86,7 +86,7 @@ func (j *Job) rehearse(ctx context.Context, run *jobs.Run) (any, error) {
 	}
 	report, err := j.Server.Load(ctx, synapse.LoadRequest{
 		Run: name, Database: scratch, Dump: j.dump, TOC: j.toc, Owner: plan.Owner, Jobs: j.Jobs,
-		Tables: emptied(j.database().Tables),
+		Tables: emptied(j.database().Tables), Stream: j.wholeStream(), SchemaOnly: true,
 	})
 	// The scratch database goes in any case; a failure is more important than what becomes of it.
 	dropErr := j.Server.Drop(context.WithoutCancel(ctx), scratch, oid)
@@ -139,18 +139,27 @@ func (j *Job) load(ctx context.Context, run *jobs.Run) (any, error) {
 		Run: slot(run.RunID), Database: j.loadName(slot(run.RunID)), Dump: j.dump, TOC: j.toc,
 		Only: j.Tables, Empty: plan.Skipped, Owner: plan.Owner, Jobs: j.Jobs, KeepOTK: j.KeepOTK, OnProgress: j.progress,
 	}
-	if s := j.database().Stream; len(s) > 0 {
-		q.Stream = func(ctx context.Context, yield func([]byte) error) error {
-			return stream(ctx, j.Reader, "the dump", s, yield)
+	if q.Stream = j.wholeStream(); q.Stream == nil {
+		if err := j.tables(ctx, &q, plan); err != nil {
+			return nil, err
 		}
-	} else if err := j.tables(ctx, &q, plan); err != nil {
-		return nil, err
 	}
 	report, err := j.Server.Load(ctx, q)
 	if errors.Is(err, archive.ErrCorrupt) && j.Mode != synapse.ModeInPlace {
 		return spoiled{true}, fmt.Errorf("%w; the live database was not touched; choose another point, or restore the rest with --skip-damaged", err)
 	}
 	return report, err
+}
+
+// wholeStream yields the dump of a point that is one stream; nil where it is not.
+func (j *Job) wholeStream() func(context.Context, func([]byte) error) error {
+	list := j.database().Stream
+	if len(list) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, yield func([]byte) error) error {
+		return stream(ctx, j.Reader, "the dump", list, yield)
+	}
 }
 
 func (j *Job) progress(done, total int64) {

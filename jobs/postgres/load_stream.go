@@ -64,7 +64,11 @@ func (l *load) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, w := io.Pipe()
-	cmd := exec.CommandContext(ctx, program, "--format=custom", "--exit-on-error", "--dbname="+l.q.Database)
+	args := []string{"--format=custom", "--exit-on-error", "--dbname=" + l.q.Database}
+	if l.q.SchemaOnly {
+		args = append(args, "--schema-only")
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = l.s.cfg.With(l.q.Database).Env()
 	cmd.Stdin = r
 	var stderr bytes.Buffer

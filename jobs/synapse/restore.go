@@ -96,6 +96,8 @@ type LoadRequest struct {
 	// Stream yields a whole custom-format archive of pg_dump; nil where the
 	// tables are loaded one by one.
 	Stream func(ctx context.Context, yield func([]byte) error) error
+	// SchemaOnly leaves out all rows of a stream.
+	SchemaOnly bool
 
 	Jobs       int                     // 0: as many as CPUs
 	KeepOTK    bool                    // leave the rows of [OneTimeKeysTable], where the dump has them
