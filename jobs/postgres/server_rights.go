@@ -77,6 +77,7 @@ func (i *inspector) roles(ctx context.Context) error {
 	if owner != "" {
 		need[owner] = true
 	}
+	i.streamOwner(need)
 	owners := i.owners(need)
 	rows, err := i.c.Query(ctx, "SELECT rolname::text, pg_catalog.pg_has_role(oid, 'MEMBER') FROM pg_catalog.pg_roles")
 	if err != nil {
@@ -105,6 +106,20 @@ func (i *inspector) roles(ctx context.Context) error {
 		i.problem("role %s may not give objects to their owner(s) %s: GRANT %s TO %s, or restore as a superuser", i.in.User, sentence(strangers), quote(strangers[0]), quote(i.in.User))
 	}
 	return nil
+}
+
+// streamOwner says what a stream can't do: give what the dump's owner had to
+// another, as a load of its own does.
+func (i *inspector) streamOwner(need map[string]bool) {
+	was, will := i.q.Dump.Owner, i.q.Owner
+	if will == "" && i.q.Mode != synapse.ModeBeside {
+		will = i.in.LiveOwner
+	}
+	if len(i.q.TOC) > 0 || was == "" || will == "" || will == was {
+		return
+	}
+	need[was] = true
+	i.warn("the recovery point is one stream of pg_dump, in which everything keeps its owner: the database will be %s's, and what was %s's in it stays so; REASSIGN OWNED there before Synapse uses it as %s", will, was, will)
 }
 
 // owners adds the roles that the entries name, and returns those of them that

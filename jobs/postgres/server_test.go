@@ -109,6 +109,25 @@ func TestInspectSaysWhatAPlainRoleMayNotDo(t *testing.T) {
 	hasProblem(t, in, "role synapse may not give objects to their owner(s) postgres: GRANT \"postgres\" TO \"synapse\"")
 }
 
+// A load gives what the dump's owner had to the new one; a stream can't, and a
+// Synapse that can't read its tables is no restored one.
+func TestInspectSaysWhoseAStreamWillBe(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	live := config(t, p.Database(t, testbed.OwnedBySynapse()))
+	d := plainC // of the superuser
+	in := inspected(t, s, asked("run-1", live.Database(), "inspect_absent_restore", d))
+	if len(in.Problems) > 0 || len(in.Warnings) != 1 || !strings.Contains(in.Warnings[0], "what was postgres's in it stays so") {
+		t.Errorf("problems %q, warnings %q", in.Problems, in.Warnings)
+	}
+	d.Owner = "gone"
+	hasProblem(t, inspected(t, s, asked("run-1", live.Database(), "inspect_absent_restore", d)), "lacks role(s) that the recovery point names: gone;")
+	d.Owner = testbed.SynapseRole
+	if in := inspected(t, s, asked("run-1", live.Database(), "inspect_absent_restore", d)); len(in.Problems)+len(in.Warnings) > 0 {
+		t.Errorf("its own: problems %q, warnings %q", in.Problems, in.Warnings)
+	}
+}
+
 func TestInspectListsSessionsAndWhatIsNewer(t *testing.T) {
 	t.Parallel()
 	p, s := server(t)
