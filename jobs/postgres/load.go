@@ -188,7 +188,7 @@ func (l *load) application() string {
 // somebody set for the role or the database. It speaks UTF8, which pgx wants and
 // what is loaded row by row is in: whatever is not comes as a stream.
 func (l *load) session(ctx context.Context) (*pgx.Conn, error) {
-	c, err := l.s.cfg.With(l.q.Database).Connect(ctx)
+	c, err := l.s.cfg.With(l.q.Database).unstyled().Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -198,6 +198,9 @@ func (l *load) session(ctx context.Context) (*pgx.Conn, error) {
 		SET client_min_messages = warning; SELECT pg_catalog.set_config('search_path', '', false)`)
 	if err == nil {
 		err = optional(ctx, c, serverVersion(c))
+	}
+	if err == nil {
+		err = l.shape(ctx, c)
 	}
 	if err != nil {
 		_ = c.Close(context.WithoutCancel(ctx))

@@ -69,7 +69,7 @@ func (l *load) stream(ctx context.Context) error {
 		args = append(args, "--schema-only")
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = l.s.cfg.With(l.q.Database).Env()
+	cmd.Env = l.s.cfg.With(l.q.Database).set(shaping(l.q.Dump)).Env()
 	cmd.Stdin = r
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
