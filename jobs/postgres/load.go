@@ -185,7 +185,8 @@ func (l *load) application() string {
 }
 
 // session opens a session as pg_restore would have it, without time limits that
-// somebody set for the role or the database. It speaks UTF8, which pgx wants and
+// somebody set for the role or the database, and free to write: what is set on
+// the database comes last, but not after all that a killed attempt has left. It speaks UTF8, which pgx wants and
 // what is loaded row by row is in: whatever is not comes as a stream.
 func (l *load) session(ctx context.Context) (*pgx.Conn, error) {
 	c, err := l.s.cfg.With(l.q.Database).unstyled().Connect(ctx)
@@ -193,7 +194,7 @@ func (l *load) session(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	err = execute(ctx, c, `SET client_encoding = UTF8; SET application_name = `+literal(l.application())+`;
-		SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = off;
+		SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET default_transaction_read_only = off; SET synchronous_commit = off;
 		SET row_security = off; SET jit = off; SET work_mem = '64MB'; SET check_function_bodies = off; SET xmloption = content; SET standard_conforming_strings = on;
 		SET client_min_messages = warning; SELECT pg_catalog.set_config('search_path', '', false)`)
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/synapse-maint/synapse-maint/internal/testbed"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 )
 
 var errCut = errors.New("the connection to the store was cut")
@@ -137,6 +138,21 @@ func TestAServerThatCrashesLosesNoUnloggedRows(t *testing.T) {
 	must(t, err)
 	sound(t, rep)
 	same(t, "the loaded database", textOf(t, s.cfg.With("load_crashed"), pgDump), want)
+}
+
+// The database's settings come before the note that it is complete: who is
+// killed in between goes on in a database that may be for reading only.
+func TestLoadGoesOnInADatabaseForReadingOnly(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	src, want := varied(t, p)
+	src.dump.Settings = append(src.dump.Settings, synapse.Setting{Name: "default_transaction_read_only", Value: "on"})
+	created(t, p, s, "run-1", "load_read_only", src.dump)
+	must(t, execute(t.Context(), connected(t, s.cfg), strings.Join(settle("load_read_only", src.dump), "; ")))
+	rep, err := s.Load(t.Context(), src.request(t, "run-1", "load_read_only", 64<<10))
+	must(t, err)
+	sound(t, rep)
+	same(t, "the loaded database", textOf(t, s.cfg.With("load_read_only"), filepath.Join(p.BinDir(), "pg_dump")), want)
 }
 
 func TestLoadIntoANewerServer(t *testing.T) {
