@@ -108,6 +108,9 @@ func (l *load) questions() []question {
 		qs = append(qs, l.objectQuestions()...)
 	}
 	qs = append(qs, fixed(l.statisticsFinding()), fixed(l.refreshFinding()), question{ask: invalidIndexes}, question{ask: l.invalidConstraints}, question{ask: sequencesBehind})
+	if len(l.q.Only) == 0 && !l.db.Mark.guest {
+		qs = append(qs, question{ask: l.settingsFinding})
+	}
 	if schema := l.schema; schema != "" && len(l.q.Only) == 0 {
 		for _, c := range synapse.Checks() {
 			if l.q.KeepOTK && strings.Contains(c.SQL, synapse.OneTimeKeysTable) {

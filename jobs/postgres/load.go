@@ -201,7 +201,7 @@ func (l *load) session(ctx context.Context) (*pgx.Conn, error) {
 		err = optional(ctx, c, serverVersion(c))
 	}
 	if err == nil {
-		err = l.shape(ctx, c)
+		_, err = l.shape(ctx, c)
 	}
 	if err != nil {
 		_ = c.Close(context.WithoutCancel(ctx))

@@ -24,8 +24,15 @@ func (l *load) finish(ctx context.Context) error {
 		}
 	}
 	if len(l.q.Only) == 0 && !l.db.Mark.guest {
-		if err := execute(ctx, l.lead, strings.Join(settle(l.q.Database, l.q.Dump), "; ")); err != nil {
+		refused, err := assign(ctx, l.lead, l.q.Database, l.q.Dump.Settings)
+		if err == nil {
+			err = execute(ctx, l.lead, strings.Join(settle(l.q.Database, l.q.Dump), "; "))
+		}
+		if err != nil {
 			return fmt.Errorf("set the database's own settings and privileges: %w", err)
+		}
+		if len(refused) > 0 { // the finding comes from the comparison, also where this run is gone on with
+			l.s.o.Log.WarnContext(ctx, "settings not set", "database", l.q.Database, "settings", strings.Join(refused, "; "))
 		}
 	}
 	// One transaction: it is complete, or it can be gone on with.
@@ -77,79 +84,13 @@ func (l *load) always(ctx context.Context) (off, on string, err error) {
 	return off, on, nil
 }
 
-// settle returns the statements that give a database the settings, connection
-// limit and privileges that d has. Repeatable.
+// settle returns the statements that give a database the connection limit and the
+// privileges that d has. Repeatable.
 func settle(name string, d synapse.Database) []string {
 	db := quote(name)
 	var out []string
 	if d.ConnectionLimit != 0 { // 0, nobody may connect, would be a strange thing to restore
 		out = append(out, fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT %d", db, d.ConnectionLimit))
 	}
-	for _, s := range d.Settings {
-		alter := "ALTER DATABASE " + db
-		if s.Role != "" {
-			alter = "ALTER ROLE " + quote(s.Role) + " IN DATABASE " + db
-		}
-		out = append(out, alter+" SET "+settingName(s.Name)+" TO "+settingValue(s))
-	}
 	return append(out, grantStatements(db, d)...)
-}
-
-// settingName quotes the parts of a setting's name ("synapse.note" has two).
-func settingName(name string) string {
-	parts := strings.Split(name, ".")
-	for i, p := range parts {
-		parts[i] = quote(p)
-	}
-	return strings.Join(parts, ".")
-}
-
-// settingValue writes a setting's value. Those that are lists of names come as
-// such a list and must not be quoted as one string (as in pg_dump's
-// variable_is_guc_list_quote).
-func settingValue(s synapse.Setting) string {
-	switch strings.ToLower(s.Name) {
-	case "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories":
-	default:
-		return literal(s.Value)
-	}
-	var items []string
-	for _, item := range splitList(s.Value) {
-		items = append(items, literal(item))
-	}
-	if len(items) == 0 {
-		return "''"
-	}
-	return strings.Join(items, ", ")
-}
-
-// splitList cuts a list of identifiers, quoted where they need it.
-func splitList(value string) []string {
-	var items []string
-	var b strings.Builder
-	quoted, any := false, false
-	flush := func() {
-		if any {
-			items = append(items, b.String())
-		}
-		b.Reset()
-		any = false
-	}
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case c == '"' && quoted && i+1 < len(value) && value[i+1] == '"':
-			b.WriteByte('"')
-			i++
-		case c == '"':
-			quoted, any = !quoted, true
-		case c == ',' && !quoted:
-			flush()
-		case c == ' ' && !quoted:
-		default:
-			b.WriteByte(c)
-			any = true
-		}
-	}
-	flush()
-	return items
 }

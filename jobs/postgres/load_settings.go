@@ -2,11 +2,13 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 )
 
@@ -33,14 +35,20 @@ func shaping(d synapse.Database) (list []synapse.Setting) {
 	return list
 }
 
-// shape gives a session the shaping settings.
-func (l *load) shape(ctx context.Context, c *pgx.Conn) error {
+// shape gives a session the shaping settings, and returns those that it took. What
+// the role may not set, or the server does not know, was no help to the rows.
+func (l *load) shape(ctx context.Context, c *pgx.Conn) (taken []synapse.Setting, err error) {
 	for _, s := range shaping(l.q.Dump) {
-		if err := execute(ctx, c, "SELECT pg_catalog.set_config("+literal(s.Name)+", "+literal(s.Value)+", false)"); err != nil {
-			return fmt.Errorf("set %s as the dumped database has it: %w", s.Name, err)
+		err := execute(ctx, c, "SELECT pg_catalog.set_config("+literal(s.Name)+", "+literal(s.Value)+", false)")
+		if pe, ok := errors.AsType[*pgconn.PgError](err); ok && settingsOwn(pe) {
+			continue
 		}
+		if err != nil {
+			return nil, fmt.Errorf("set %s as the dumped database has it: %w", s.Name, err)
+		}
+		taken = append(taken, s)
 	}
-	return nil
+	return taken, nil
 }
 
 // unstyled returns the config for sessions with the server's own time zone and

@@ -61,6 +61,10 @@ func (l *load) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	settings, err := l.shape(ctx, l.lead)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, w := io.Pipe()
@@ -69,7 +73,7 @@ func (l *load) stream(ctx context.Context) error {
 		args = append(args, "--schema-only")
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = l.s.cfg.With(l.q.Database).set(shaping(l.q.Dump)).Env()
+	cmd.Env = l.s.cfg.With(l.q.Database).set(settings).Env()
 	cmd.Stdin = r
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -19,7 +20,12 @@ type Server struct {
 }
 
 // NewServer returns the server that c connects to. Nothing is done yet.
-func NewServer(c *Config, o Options) *Server { return &Server{cfg: c, o: o} }
+func NewServer(c *Config, o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{cfg: c, o: o}
+}
 
 // row is what pg_database says of a database.
 type row struct {

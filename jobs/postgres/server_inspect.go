@@ -45,7 +45,7 @@ func (s *Server) Inspect(ctx context.Context, q synapse.Request) (synapse.Inspec
 		i.problem("this recovery point is one stream of pg_dump: single tables can't be taken out of it; restore it beside and take them from there")
 	}
 	for _, ask := range []func(context.Context) error{
-		i.server, i.databases, i.locale, i.rights, i.roles, i.extensions, i.ownTablespace, i.space, i.tools, i.newer,
+		i.server, i.databases, i.locale, i.rights, i.roles, i.extensions, i.settings, i.ownTablespace, i.space, i.tools, i.newer,
 	} {
 		if err := ask(ctx); err != nil {
 			return i.in, fmt.Errorf("inspect the server %s: %w", i.in.Server, err)

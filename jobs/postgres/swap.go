@@ -55,7 +55,7 @@ func (s *Server) Swap(ctx context.Context, q synapse.SwapRequest) (synapse.Swap,
 			return synapse.Swap{}, err
 		}
 	}
-	statements, err := inherit(ctx, c, sw)
+	statements, err := s.inherit(ctx, c, sw)
 	if err != nil {
 		return synapse.Swap{}, err
 	}

@@ -10,9 +10,11 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 )
 
-// inherit returns the statements that give the new database what is set on the
-// old one. Where there is no old one, it keeps what the dump had.
-func inherit(ctx context.Context, c *pgx.Conn, sw synapse.Swap) ([]string, error) {
+// inherit gives the new database the settings of the old one, and returns the
+// statements that give it the rest of what is set there. Where there is no old
+// one, it keeps what the dump had. Settings come before the swap, one by one:
+// one that is refused must not keep the database from going live.
+func (s *Server) inherit(ctx context.Context, c *pgx.Conn, sw synapse.Swap) ([]string, error) {
 	if sw.OldOID == 0 {
 		return nil, nil
 	}
@@ -24,14 +26,17 @@ func inherit(ctx context.Context, c *pgx.Conn, sw synapse.Swap) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	var out []string
-	for _, s := range now.Settings { // they were the dump's
-		if s.Role == "" {
-			out = append(out, "ALTER DATABASE "+quote(sw.NewName)+" RESET "+settingName(s.Name))
-			continue
-		}
-		out = append(out, "ALTER ROLE "+quote(s.Role)+" IN DATABASE "+quote(sw.NewName)+" RESET "+settingName(s.Name))
+	if err := unassign(ctx, c, sw.NewName, now.Settings); err != nil { // they were the dump's
+		return nil, err
 	}
+	refused, err := assign(ctx, c, sw.NewName, like.Settings)
+	if err != nil {
+		return nil, err
+	}
+	if len(refused) > 0 { // the plan has said so
+		s.o.Log.WarnContext(ctx, "settings of the live database not set on the restored one", "database", sw.Live, "settings", strings.Join(refused, "; "))
+	}
+	var out []string
 	if like.Owner != now.Owner {
 		out = append(out, "ALTER DATABASE "+quote(sw.NewName)+" OWNER TO "+quote(like.Owner))
 	}

@@ -39,7 +39,9 @@ func pair(t *testing.T, p *testbed.PG, s *Server, live string) synapse.SwapReque
 	oid, err := s.Create(ctx, run, loaded, d, "")
 	must(t, err)
 	must(t, p.Exec(ctx, loaded, "CREATE TABLE restored ()"))
-	must(t, p.Exec(ctx, "postgres", strings.Join(settle(loaded, d), "; ")+"; "+mark{run: run, done: true}.statement(loaded)))
+	_, err = assign(ctx, connected(t, s.cfg), loaded, d.Settings)
+	must(t, err)
+	must(t, p.Exec(ctx, "postgres", mark{run: run, done: true}.statement(loaded)))
 	return synapse.SwapRequest{Run: run, Live: live, New: loaded, NewOID: oid}
 }
 

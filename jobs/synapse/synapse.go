@@ -41,6 +41,14 @@ type Setting struct {
 	Value string `json:"value"`
 }
 
+// String is the setting's name, without its value: some keep secrets there.
+func (s Setting) String() string {
+	if s.Role != "" {
+		return s.Name + " of role " + s.Role
+	}
+	return s.Name
+}
+
 // Schema is Synapse's own version of its database.
 type Schema struct {
 	Version int `json:"version"`        // schema_version.version
