@@ -24,9 +24,10 @@ func (l *load) finish(ctx context.Context) error {
 		}
 	}
 	if len(l.q.Only) == 0 && !l.db.Mark.guest {
-		refused, err := assign(ctx, l.lead, l.q.Database, l.q.Dump.Settings)
+		d := ownedBy(l.q.Dump, l.q.Owner)
+		refused, err := assign(ctx, l.lead, l.q.Database, d.Settings)
 		if err == nil {
-			err = execute(ctx, l.lead, strings.Join(settle(l.q.Database, l.q.Dump), "; "))
+			err = execute(ctx, l.lead, strings.Join(settle(l.q.Database, d), "; "))
 		}
 		if err != nil {
 			return fmt.Errorf("set the database's own settings and privileges: %w", err)

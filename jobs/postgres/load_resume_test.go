@@ -185,6 +185,31 @@ func TestLoadIntoANewerServer(t *testing.T) {
 	hasProblem(t, in, "install the package postgresql-client-17")
 }
 
+// On a new server nobody may have the name that the old owner had.
+func TestLoadGivesTheDumpsOwnersRightsToAnother(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	dsn := filled(t, p, "CREATE TABLE t (i int)")
+	heir := parsed(t, as(t, p, dsn, "heir", "")).User()
+	src := dumpOf(t, config(t, dsn), filepath.Join(p.BinDir(), "pg_dump"))
+	src.dump.Owner = "who was"
+	src.dump.Grants = []string{"postgres=c/who was", `"who was"=CTc/"who was"`}
+	src.dump.Settings = []synapse.Setting{{Role: "who was", Name: "work_mem", Value: "3MB"}}
+	created(t, p, s, "run-1", "load_heir", src.dump)
+	q := src.request(t, "run-1", "load_heir", 1<<20)
+	q.Owner = heir
+	rep, err := s.Load(t.Context(), q)
+	must(t, err)
+	sound(t, rep)
+	var rights, settings string
+	must(t, connected(t, s.cfg).QueryRow(t.Context(), `SELECT datacl::text, (SELECT setconfig::text FROM pg_db_role_setting WHERE setdatabase = d.oid AND setrole = $1::regrole)
+		FROM pg_database d WHERE datname = 'load_heir'`, heir).Scan(&rights, &settings))
+	if !strings.Contains(rights, heir+"=CTc/") || settings != "{work_mem=3MB}" {
+		t.Errorf("rights %s, settings %s", rights, settings)
+	}
+	must(t, p.Exec(t.Context(), "postgres", "DROP DATABASE load_heir"))
+}
+
 func TestLoadGivesTheDumpsOwnersObjectsToAnother(t *testing.T) {
 	t.Parallel()
 	p, s := server(t)

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
@@ -27,6 +28,41 @@ func grantStatements(db string, d synapse.Database) []string {
 		}
 	}
 	return out
+}
+
+// ownedBy returns what is set on a dumped database, and who may do what to it, as
+// it is when somebody else owns what its owner did. Empty: nobody else.
+func ownedBy(d synapse.Database, owner string) synapse.Database {
+	if owner == "" || owner == d.Owner {
+		return d
+	}
+	d.Settings, d.Grants = slices.Clone(d.Settings), slices.Clone(d.Grants)
+	for i := range d.Settings {
+		if d.Settings[i].Role == d.Owner {
+			d.Settings[i].Role = owner
+		}
+	}
+	for i, item := range d.Grants {
+		if name, rest, ok := aclName(item); ok && name == d.Owner {
+			d.Grants[i] = quote(owner) + rest
+		}
+	}
+	return d
+}
+
+// settledRoles are those that [settle] names.
+func settledRoles(d synapse.Database) (names []string) {
+	for _, s := range d.Settings {
+		if s.Role != "" {
+			names = append(names, s.Role)
+		}
+	}
+	for _, item := range d.Grants {
+		if name, _, ok := aclName(item); ok && name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // privilege of a database.

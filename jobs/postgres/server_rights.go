@@ -78,6 +78,11 @@ func (i *inspector) roles(ctx context.Context) error {
 		need[owner] = true
 	}
 	i.streamOwner(need)
+	if len(i.q.Only) == 0 && (!i.in.TargetExists || i.in.TargetOurs && !i.target.Mark.guest) { // as the load's last step
+		for _, r := range settledRoles(ownedBy(i.q.Dump, i.q.Owner)) {
+			need[r] = true
+		}
+	}
 	owners := i.owners(need)
 	rows, err := i.c.Query(ctx, "SELECT rolname::text, pg_catalog.pg_has_role(oid, 'MEMBER') FROM pg_catalog.pg_roles")
 	if err != nil {

@@ -109,6 +109,22 @@ func TestInspectSaysWhatAPlainRoleMayNotDo(t *testing.T) {
 	hasProblem(t, in, "role synapse may not give objects to their owner(s) postgres: GRANT \"postgres\" TO \"synapse\"")
 }
 
+// What is set on the database as a whole comes last in a load: the roles that it
+// names were missed when hours had gone by.
+func TestInspectNamesRolesOfTheDatabaseThatAreMissing(t *testing.T) {
+	t.Parallel()
+	p, s := server(t)
+	d := plainC
+	d.Settings = []synapse.Setting{{Name: "work_mem", Value: "1MB"}, {Role: "no setter", Name: "work_mem", Value: "1MB"}}
+	d.Grants = []string{"=c/postgres", "postgres=CTc/postgres", `"no ""grantee"=c/postgres`}
+	q := asked("run-1", "inspect_absent", "inspect_absent_restore", d)
+	hasProblem(t, inspected(t, s, q), `lacks role(s) that the recovery point names: no "grantee, no setter;`)
+	q.Target = parsed(t, p.Database(t)).Database() // it keeps what is set on it
+	if in := inspected(t, s, q); len(in.Problems) > 0 {
+		t.Errorf("into a database that is there: %q", in.Problems)
+	}
+}
+
 // A load gives what the dump's owner had to the new one; a stream can't, and a
 // Synapse that can't read its tables is no restored one.
 func TestInspectSaysWhoseAStreamWillBe(t *testing.T) {

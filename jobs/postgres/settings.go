@@ -68,7 +68,7 @@ func (l *load) settingsFinding(ctx context.Context, c *pgx.Conn) (synapse.Findin
 		return f, err
 	}
 	var missing []string
-	for _, s := range l.q.Dump.Settings {
+	for _, s := range ownedBy(l.q.Dump, l.q.Owner).Settings {
 		if !slices.ContainsFunc(now.Settings, func(n synapse.Setting) bool { return n.Role == s.Role && strings.EqualFold(n.Name, s.Name) }) {
 			missing = append(missing, s.String())
 		}
@@ -81,10 +81,10 @@ func (l *load) settingsFinding(ctx context.Context, c *pgx.Conn) (synapse.Findin
 
 // settings warns of what can't be set on the restored database.
 func (i *inspector) settings(ctx context.Context) error {
-	if len(i.q.Only) > 0 || i.in.TargetExists && !i.in.TargetOurs { // it keeps its own
+	if len(i.q.Only) > 0 || i.in.TargetExists && (!i.in.TargetOurs || i.target.Mark.guest) { // it keeps its own
 		return nil
 	}
-	list := i.q.Dump.Settings
+	list := ownedBy(i.q.Dump, i.q.Owner).Settings
 	if i.in.LiveExists && i.q.Mode != synapse.ModeBeside {
 		live, err := properties(ctx, i.c, i.live.OID)
 		if err != nil {
