@@ -80,7 +80,7 @@ func makePlace(dir string) error {
 func (p *place) adopt(e *archive.Entry) error {
 	p.own(p.fd, ".", e)
 	if e.Kind == archive.KindFolder {
-		if err := unix.Fchmodat(p.fd, ".", e.Mode, 0); err != nil {
+		if err := unix.Fchmod(p.fd, e.Mode); err != nil {
 			return err
 		}
 	}
@@ -128,7 +128,7 @@ func (p *place) enter(folder string, described bool) (int, error) {
 		return -1, err
 	}
 	if !described {
-		if err := unix.Fchmodat(dir, name, folderMode, 0); err != nil { // whatever the umask
+		if err := chmod(dir, name, folderMode); err != nil { // whatever the umask
 			return -1, err
 		}
 	}
@@ -166,7 +166,7 @@ func (p *place) fresh() string { return fmt.Sprintf("%s%s-%x", temporary, p.run,
 func (p *place) finish(dir int, tmp, name string, e *archive.Entry) error {
 	p.own(dir, tmp, e)
 	if e.Kind != archive.KindLink {
-		if err := unix.Fchmodat(dir, tmp, e.Mode, 0); err != nil {
+		if err := chmod(dir, tmp, e.Mode); err != nil {
 			return err
 		}
 	}
@@ -182,6 +182,32 @@ func (p *place) finish(dir int, tmp, name string, e *archive.Entry) error {
 		err = unix.Renameat(dir, tmp, dir, name)
 	}
 	return err
+}
+
+// chmod sets the mode of what is in a folder, and never that of what a link
+// leads to: who may write to the folder could put one there just before.
+func chmod(dir int, name string, mode uint32) error {
+	err := unix.Fchmodat(dir, name, mode, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM) { // a link, Linux before 6.6, sandboxes
+		return chmodOpened(dir, name, mode)
+	}
+	return err
+}
+
+func chmodOpened(dir int, name string, mode uint32) error {
+	fd, err := openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return unix.ELOOP
+	}
+	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
 }
 
 func setTime(dir int, name string, e *archive.Entry) error {
@@ -270,7 +296,7 @@ func (p *place) adjust(e *archive.Entry, have *found) error {
 	defer unix.Close(dir)
 	given := wrongOwner && p.give(dir, name, uid, gid)
 	if wrongMode || given && e.Kind != archive.KindLink { // a new owner costs the set-ID bits
-		if err := unix.Fchmodat(dir, name, e.Mode, 0); err != nil {
+		if err := chmod(dir, name, e.Mode); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/synapse-maint/synapse-maint/storage/archive"
 )
 
 // With openat2 and, on old kernels, name by name: no link is followed.
@@ -74,5 +76,39 @@ func TestAFolderRemovedBeforeItIsReadIsGone(t *testing.T) {
 	}
 	if len(s.now) != 1 || !s.now[0].gone || s.now[0].Path != "aa" {
 		t.Errorf("%+v", s.now)
+	}
+}
+
+// A file that is a link by the time its mode is set, as who may write to the
+// media store can have it: root must not set that of what it leads to.
+func TestModesAreNotSetThroughALink(t *testing.T) {
+	t.Parallel()
+	dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "private")
+	for _, err := range []error{os.WriteFile(outside, nil, 0o600), os.Symlink(outside, filepath.Join(dir, "file"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, _, err := openPlace(dir, "run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	e := archive.Entry{Path: "file", Mode: 0o666, UID: -1, GID: -1}
+	if err := p.adjust(&e, &found{Entry: archive.Entry{Path: "file", Mode: 0o600}}); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("%v", err)
+	}
+	if st, err := os.Stat(outside); err != nil || st.Mode() != 0o600 {
+		t.Errorf("%v, %v", st, err)
+	}
+	fifo := filepath.Join(dir, "fifo") // as on old kernels, and nobody waits for its other end
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := chmodOpened(p.fd, "fifo", 0o640); err != nil {
+		t.Error(err)
+	}
+	if st, err := os.Stat(fifo); err != nil || st.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", st, err)
 	}
 }
