@@ -194,9 +194,7 @@ func (g *filling) gather(ctx context.Context, to chan<- *gathered) error {
 	return send()
 }
 
-// sync returns when what was written survives a loss of power: all at once, not
-// file by file.
-func (g *filling) sync() error { return unix.Syncfs(g.place.fd) }
+func (g *filling) sync() error { return g.place.sync(g.scope.classes) }
 
 // syncEvery is after how many bytes written the file system is told to write
 // them to the disk, while more are written: at the end there is little left.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -56,11 +55,10 @@ func (*Filler) Name() string { return archive.PartMedia }
 
 // tally is what a look at point and folder found.
 type tally struct {
-	missing, differing, same int64 // files
-	bytes                    int64 // of those to be written
-	sparse                   int64 // of these: of files with holes, which take fewer on the disk
-	extra, extraBytes        int64 // files, links and the like to be deleted
-	others                   int64 // folders, links and the like to be made
+	missing, differing, same int64           // files
+	bytes                    int64           // of those to be written
+	extra, extraBytes        int64           // files, links and the like to be deleted
+	needs                    map[string]need // of each class
 	damaged                  *archive.Findings
 	entries                  int64
 	unknown                  []string          // paths that the point does not have
@@ -143,30 +141,6 @@ func differ(n int64) string {
 	return jobs.Count(n, "") + " differ"
 }
 
-// room says that the disk is too small; empty if it is not, or nobody knows.
-// How much of a file with holes is none is not known.
-func (f *Filler) room(n *tally) string {
-	dir := f.opt.Dir
-	var st unix.Statfs_t
-	for unix.Statfs(dir, &st) != nil {
-		up := filepath.Dir(dir)
-		if up == dir {
-			return ""
-		}
-		dir = up
-	}
-	free := int64(min(st.Bavail, 1<<40)) * st.Bsize
-	switch files, full := n.missing+n.others, n.bytes-n.sparse; {
-	case full > free:
-		return fmt.Sprintf("%s has room for %s, and the media to be written are %s: free %s, or choose another --media-path",
-			dir, jobs.Size(free), jobs.Size(full), jobs.Size(full-free))
-	case st.Files > 0 && uint64(files) > st.Ffree:
-		return fmt.Sprintf("%s has room for %s, and %s are to be made: its file system has no more inodes",
-			dir, jobs.Count(int64(st.Ffree), "file"), jobs.Count(files, ""))
-	}
-	return ""
-}
-
 // look compares point and folder. t is nil where there is no folder yet.
 func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
 	n := &tally{}
@@ -177,7 +151,7 @@ func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
 			f.countExtra(n, d)
 		case d.want.Kind != archive.KindFile:
 			if !d.same() {
-				n.others++
+				n.need(d, 0)
 			}
 		case d.same():
 			n.same++
@@ -188,9 +162,7 @@ func (f *Filler) look(ctx context.Context, t *tree) (*tally, error) {
 				n.differing++
 			}
 			n.bytes += d.want.Size
-			if d.want.Sparse {
-				n.sparse += d.want.Size
-			}
+			n.need(d, d.want.Size)
 			if !slices.ContainsFunc(d.want.Blobs, func(id archive.ID) bool { return !f.opt.Reader.Has(id) }) {
 				return nil
 			}

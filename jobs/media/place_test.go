@@ -165,3 +165,36 @@ func TestSparseFilesTakeLittleRoom(t *testing.T) {
 		t.Errorf("%+v", note)
 	}
 }
+
+// A class that is a volume of its own has room of its own.
+func TestTheRoomIsThatOfEachVolume(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("local_content/aa/bb/one", noise(5<<20, 1))
+	w.write("local_thumbnails/aa/bb/one/32-32-image-png-crop", "x")
+	w.must()
+	to := t.TempDir()
+	class := filepath.Join(to, "local_content")
+	for _, v := range []struct{ dir, size string }{{to, "size=1m"}, {class, "size=8m"}} {
+		ok(t, os.MkdirAll(v.dir, 0o750))
+		if err := unix.Mount("none", v.dir, "tmpfs", 0, v.size); err != nil {
+			t.Logf("no file system of one's own (%v): no room is short", err)
+			return
+		}
+		defer func() { ok(t, unix.Unmount(v.dir, 0)) }()
+	}
+	p, err := w.filler(to).Plan(t.Context())
+	if ok(t, err); len(p.Problems) > 0 {
+		t.Errorf("%q", p.Problems)
+	}
+	_, err = w.fill(to)
+	ok(t, err)
+	same(t, tree(t, to), tree(t, w.dir))
+
+	w.write("local_content/aa/bb/two", noise(5<<20, 2))
+	w.must()
+	p, err = w.filler(to).Plan(t.Context())
+	if ok(t, err); len(p.Problems) != 1 || !strings.HasPrefix(p.Problems[0], class+" has room for ") {
+		t.Errorf("%q", p.Problems)
+	}
+}
