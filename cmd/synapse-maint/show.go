@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -111,10 +112,18 @@ func (p *program) fileTables(b *strings.Builder, s shownPoint) {
 	if len(s.Secrets) > 0 {
 		var rows [][]string
 		for _, f := range s.Secrets {
-			rows = append(rows, []string{f.Name, jobs.Size(f.Size), f.What})
+			rows = append(rows, []string{oneLine(f.Name), jobs.Size(f.Size), f.What})
 		}
 		b.WriteString("\n" + p.table([]string{"SECRET", ">BYTES", "WHAT"}, rows))
 	}
+}
+
+// oneLine quotes a name that has anything but what can be printed on a line.
+func oneLine(name string) string {
+	if q := strconv.Quote(name); q != `"`+name+`"` {
+		return q
+	}
+	return name
 }
 
 // databaseText is the part of show that is about the database.

@@ -44,7 +44,7 @@ func (f *Filler) Plan(ctx context.Context) (synapse.FillPlan, error) {
 		p.Problems = append(p.Problems, err.Error())
 	}
 	for _, i := range items {
-		text += fmt.Sprintf("\n       %s: %s, %s", i.Name, i.What, i.origin())
+		text += fmt.Sprintf("\n       %s: %s, %s", printable(i.Name), i.What, i.origin())
 		if there[i.Name] {
 			p.Same++
 			continue
@@ -58,7 +58,7 @@ func (f *Filler) Plan(ctx context.Context) (synapse.FillPlan, error) {
 
 // origin says where a secret was, and whose.
 func (i Item) origin() string {
-	text := fmt.Sprintf("was %s, mode %04o", i.From, i.Mode)
+	text := fmt.Sprintf("was %s, mode %04o", printable(i.From), i.Mode)
 	if i.UID >= 0 && i.GID >= 0 {
 		text += fmt.Sprintf(", owner %d:%d", i.UID, i.GID)
 	}

@@ -144,7 +144,7 @@ func untaken(items []Item) error {
 		return nil
 	}
 	first := items[0]
-	text := fmt.Sprintf("%s (%s): %v", first.From, first.What, first.Err)
+	text := fmt.Sprintf("%s (%s): %v", printable(first.From), first.What, first.Err)
 	if n := len(items) - 1; n > 0 {
 		text += fmt.Sprintf("; and %d more", n)
 	}
@@ -166,7 +166,9 @@ func store(ctx context.Context, w *archive.Writer, part *archive.Secrets, blob *
 }
 
 // missing is the line that says what could not be read.
-func (i Item) missing() string { return fmt.Sprintf("secrets: %s (%s): %v", i.From, i.What, i.Err) }
+func (i Item) missing() string {
+	return fmt.Sprintf("secrets: %s (%s): %v", printable(i.From), i.What, i.Err)
+}
 
 // failed says whether a secret should have been taken and was not. What is not
 // there may be none: configurations name files that Synapse does without, and

@@ -260,6 +260,18 @@ func storeText(t *testing.T, s safe, text string, files ...archive.SecretFile) *
 	return &archive.Secrets{Files: files, Blobs: []archive.Blob{{ID: id, Size: int64(len(text))}}}
 }
 
+// A name with a line break, or with what a terminal obeys, is quoted.
+func TestOddNamesAreQuoted(t *testing.T) {
+	t.Parallel()
+	s := newSafe(t)
+	m, _ := s.take(t, secrets.Files{Extra: []string{folder(t, map[string]string{"new\nline\x1b[31m": "x"})}})
+	p, err := secrets.NewFiller(s.reader(t), m.Secrets, t.TempDir()).Plan(t.Context())
+	ok(t, err)
+	if text := strings.Join(p.Lines, ""); strings.Count(text, "\n") != 1 || strings.Contains(text, "\x1b") || !strings.Contains(text, `new\nline\x1b[31m`) {
+		t.Errorf("%q", text)
+	}
+}
+
 func TestPreviewStoresNothing(t *testing.T) {
 	t.Parallel()
 	dir := keyFolder(t)

@@ -67,7 +67,7 @@ func Write(ctx context.Context, src archive.BlobSource, part *archive.Secrets, d
 			err = writeFile(root, i)
 		}
 		if err != nil {
-			return out, fmt.Errorf("secrets: %s: %w", filepath.Join(dir, i.Name), reason(err))
+			return out, fmt.Errorf("secrets: %s: %w", printable(filepath.Join(dir, i.Name)), reason(err))
 		}
 		out = append(out, i.written(dir, there[i.Name]))
 	}
@@ -131,9 +131,9 @@ func same(p string, d fs.DirEntry, data []byte) bool {
 
 func refuse(dir, p string, ours bool) error {
 	if ours {
-		return fmt.Errorf("secrets: %s is there and is another file: nothing was written; choose another folder", p)
+		return fmt.Errorf("secrets: %s is there and is another file: nothing was written; choose another folder", printable(p))
 	}
-	return fmt.Errorf("secrets: the folder %s has other files (%s): nothing was written; choose a new one", dir, filepath.Base(p))
+	return fmt.Errorf("secrets: the folder %s has other files (%s): nothing was written; choose a new one", dir, printable(filepath.Base(p)))
 }
 
 // private closes the folder to others.
