@@ -50,7 +50,7 @@ func TestOnlyWhatIsMissingOrDiffersIsWritten(t *testing.T) {
 	p, err := f.Plan(t.Context())
 	ok(t, err)
 	if p.Files != 2 || p.Bytes != 8 || p.Same != 3 || p.Deletes != 0 || len(p.Problems) > 0 ||
-		p.Lines[0] != "write 2 files of media, 8 B, to "+w.dir+": 1 missing, 1 differs; 3 files there already" {
+		p.Lines[0] != "write 2 files of media, 8 B, to "+w.dir+": 1 missing, 1 differs; 3 files there already by size and time (--check-all compares the bytes)" {
 		t.Errorf("%+v", p)
 	}
 	note, err := f.Fill(t.Context(), func(jobs.Progress) {})
@@ -293,7 +293,12 @@ func TestCheckAllComparesBytes(t *testing.T) {
 	if !strings.HasSuffix(tree(t, w.dir)["local_content/aa/bb/one"], "eno") {
 		t.Error("it was written although it looks the same")
 	}
-	note, err := w.fill(w.dir, func(o *media.FillOptions) { o.CheckAll = true })
+	all := func(o *media.FillOptions) { o.CheckAll = true }
+	p, err := w.filler(w.dir, all).Plan(t.Context())
+	if ok(t, err); !strings.HasSuffix(p.Lines[0], "1 differs; 4 files there already") {
+		t.Errorf("%q", p.Lines)
+	}
+	note, err := w.fill(w.dir, all)
 	ok(t, err)
 	if note.Files != 1 {
 		t.Errorf("%+v", note)

@@ -123,6 +123,9 @@ func (f *Filler) lines(n *tally) []string {
 		jobs.Count(n.missing+n.differing, "file"), jobs.Size(n.bytes), f.opt.Dir, jobs.Count(n.missing, ""), differ(n.differing))
 	if n.same > 0 {
 		text += fmt.Sprintf("; %s there already", jobs.Count(n.same, "file"))
+		if !f.opt.CheckAll { // a disk that went bad leaves size and time
+			text += " by size and time (--check-all compares the bytes)"
+		}
 	}
 	lines := []string{text}
 	if f.opt.DeleteExtra && n.damaged != nil {
