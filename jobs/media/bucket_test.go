@@ -2,14 +2,18 @@ package media_test
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/synapse-maint/synapse-maint/jobs/media"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage/mem"
+	"github.com/synapse-maint/synapse-maint/storage/storetest"
 )
 
 // inBucket puts files where synapse-s3-storage-provider keeps them.
@@ -82,6 +86,35 @@ func TestEmptyBucketIsNoBackup(t *testing.T) {
 	ok(t, s.Delete(t.Context(), "local_content/aa/bb/cc"))
 	_, err := w.take()
 	refused(t, err, "s3://media is empty", "1 file")
+}
+
+// A file that another machine deletes on an NFS server while it is read is
+// stale, and then not there: it vanished. One that stays stale is a server's
+// trouble.
+func TestAStaleFileIsLookedForAgain(t *testing.T) {
+	t.Parallel()
+	for _, deleted := range []bool{true, false} {
+		w := newWorld(t)
+		s := w.inBucket("", map[string]string{"local_content/aa/bb/cc": "x", "local_content/aa/bb/dd": "y"})
+		asked := 0
+		w.options.Store = storetest.Faulty(s, func(c storetest.Call) storetest.Fault {
+			if c.Op != storetest.Get || c.Key != "local_content/aa/bb/cc" {
+				return storetest.Fault{}
+			}
+			if asked++; asked > 1 && deleted {
+				return storetest.Fault{Err: fs.ErrNotExist}
+			}
+			return storetest.Fault{Err: unix.ESTALE}
+		})
+		m, err := w.take()
+		if !deleted {
+			refused(t, err, "stale")
+			continue
+		}
+		if ok(t, err); m.Media.Files != 1 || m.Media.Vanished.Number() != 1 {
+			t.Errorf("%+v", m.Media)
+		}
+	}
 }
 
 // What comes back from a bucket belongs to whoever has the media folder.

@@ -39,8 +39,8 @@ func (r *reader) read(ctx context.Context, it *item) error {
 			return context.Cause(ctx)
 		case r.w.Err() != nil:
 			return r.w.Err()
-		case again && (err == nil || gone(err) || errors.Is(err, storage.ErrChanged)):
-			continue
+		case again && (err == nil || gone(err) || errors.Is(err, storage.ErrChanged) || errors.Is(err, syscall.ESTALE)):
+			continue // stale is what NFS calls a file that another machine has deleted
 		case err == nil:
 			it.unstable = true
 			return nil
