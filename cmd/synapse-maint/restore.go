@@ -35,7 +35,8 @@ folder named by --secrets-path, signing key and configuration.
   swap      (default) loads beside the live database, checks what it loaded, and then renames;
             the database that was live before is kept, and restore undo brings it back
   in-place  drops the live database, then loads: for a server without room for two
-  beside    loads into a database named by --target-database, and touches nothing else
+  beside    loads into a database named by --target-database, and touches nothing else: media
+            are restored where --media-path names a folder for them
 
 Of the media, files that are missing or differ are written, before the database goes live;
 nothing is deleted unless --delete-extra says so, and then only files of Synapse's classes
@@ -64,7 +65,7 @@ func (p *program) restoreCommand() *cobra.Command {
 	f.BoolVar(&o.request.SkipDamaged, "skip-damaged", false, "leave damaged tables empty instead of refusing")
 	f.BoolVar(&o.request.KeepOTK, "keep-one-time-keys", false, "keep one-time keys that the recovery point has: messages may become unreadable")
 	f.StringSliceVar(&o.request.Only, "only", nil, "only these `PARTS`: database, media, secrets")
-	f.StringVar(&o.request.MediaPath, "media-path", "", "`DIR` to restore the media to (default: the configured media folder)")
+	f.StringVar(&o.request.MediaPath, "media-path", "", "`DIR` to restore the media to (default: the configured media folder; for beside, none)")
 	f.StringSliceVar(&o.request.MediaOnly, "media-only", nil, "of the media only these classes, folders or files (`PATHS` below the media folder), and without --only nothing else")
 	f.BoolVar(&o.request.CheckAll, "check-all", false, "compare the bytes of media whose size and time are right, too")
 	f.BoolVar(&o.request.DeleteExtra, "delete-extra", false, "delete media of Synapse's classes that the point does not have")

@@ -14,6 +14,7 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs/backup"
 	"github.com/synapse-maint/synapse-maint/jobs/media"
 	"github.com/synapse-maint/synapse-maint/jobs/secrets"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/restore"
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/archive"
@@ -203,7 +204,8 @@ func (a *Archive) secretsPart(p *parts) (backup.Part, error) {
 }
 
 // fillers are the parts beside the database that a restore brings back: those
-// that the point has and that there is a place for.
+// that the point has and that there is a place for. The live media folder is
+// none for what is to touch nothing that is there.
 func (a *Archive) fillers(r *archive.Reader, point archive.Point, q *restore.Request) ([]restore.Filler, error) {
 	m := point.Manifest
 	if m == nil {
@@ -211,7 +213,7 @@ func (a *Archive) fillers(r *archive.Reader, point archive.Point, q *restore.Req
 	}
 	wants := func(part string) bool { return len(q.Only) == 0 || slices.Contains(q.Only, part) }
 	var all []restore.Filler
-	if q.MediaPath == "" && m.Media != nil && wants(archive.PartMedia) {
+	if q.MediaPath == "" && m.Media != nil && wants(archive.PartMedia) && q.Mode != synapse.ModeBeside {
 		q.MediaPath = a.app.mediaFolder()
 	}
 	for _, path := range []*string{&q.MediaPath, &q.SecretsPath} {
