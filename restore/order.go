@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
+	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 )
 
 // Later returns the restores that put another database into the same one's
@@ -54,6 +55,15 @@ func (o obstacle) String() string {
 		return o.says
 	}
 	return o.says + ": first " + strings.Join(o.first, ", then ")
+}
+
+// blocks says whether it is there to stay: no command clears it.
+func (o obstacle) blocks() bool { return o.says != "" && len(o.first) == 0 }
+
+// byHand is the way back to a database that no command goes.
+func byHand(done synapse.Swap) string {
+	return fmt.Sprintf("%s is still there: to go back to it, rename %s aside and it to %s by hand (ALTER DATABASE … RENAME TO …)",
+		done.OldName, done.Live, done.Live)
 }
 
 // inTheWay finds it among the restores that came later.

@@ -33,6 +33,34 @@ func TestUndoOfTheOlderSwapNamesTheNewer(t *testing.T) {
 	w.same(w.live, before)
 }
 
+// Where no command brings the database from before a restore back, and it is
+// still there, whoever asks is told how, and not only how to drop it.
+func TestUndoThatIsBlockedNamesWhatIsStillThere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.fingerprint(w.live)
+	first, err := w.restore(w.options(synapse.ModeSwap))
+	w.ok(err)
+	w.now = w.now.Add(time.Minute)
+	_, err = w.restore(w.options(synapse.ModeInPlace))
+	w.ok(err)
+	old := derived(w.live, "before", slot(first.RunID))
+	hint := old + " is still there: to go back to it, rename " + w.live + " aside and it to " + w.live + " by hand"
+	want(t, w.closed(NewUndo, first, nil), "kept none to go back to; "+hint)
+	later, err := Later(t.Context(), w.journal, first)
+	w.ok(err)
+	s, err := Status(first, w.now, w.found(), later...)
+	w.ok(err)
+	if !strings.Contains(s.Says, hint) {
+		t.Errorf("status says %s", s.Says)
+	}
+	w.exec("postgres", "ALTER DATABASE "+w.live+" RENAME TO "+w.live+"_aside")
+	w.exec("postgres", "ALTER DATABASE "+old+" RENAME TO "+w.live)
+	w.same(w.live, before)
+	want(t, w.closed(NewUndo, first, nil), "kept none to go back to")
+	w.exec("postgres", "DROP DATABASE "+w.live+"_aside")
+}
+
 // proposes looks what status says of a run, and which undos it proposes.
 func (w *world) proposes(run *jobs.Run, says string, undos ...string) {
 	w.t.Helper()

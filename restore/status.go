@@ -133,6 +133,9 @@ func (s *Standing) explain(run *jobs.Run, later []*jobs.Run) {
 		if way.says != "" {
 			s.Says += "; " + way.says
 		}
+		if done, _, _ := swapOf(run); way.blocks() && s.has(done.OldName) {
+			s.Says += "; " + byHand(done)
+		}
 		s.Next = append(s.Next, undo...)
 	case has(run, swap):
 		s.Says = fmt.Sprintf("%s is the restored database; the restore has only to be finished", s.Request.Live)
@@ -178,11 +181,16 @@ func (s *Standing) drops() bool {
 	return slices.ContainsFunc(s.Leftovers, func(l Leftover) bool { return !l.Theirs })
 }
 
+// has says whether the restore has left a database of that name.
+func (s *Standing) has(database string) bool {
+	return slices.ContainsFunc(s.Leftovers, func(l Leftover) bool { return l.Name == database })
+}
+
 // undo are the commands that bring back the database that was live before, those
 // for later restores first; none where there is no way back.
 func (s *Standing) undo(run *jobs.Run, way obstacle) []string {
 	old, swapped, _ := swapOf(run)
-	if !swapped || old.OldOID == 0 || way.says != "" && len(way.first) == 0 {
+	if !swapped || old.OldOID == 0 || way.blocks() {
 		return nil
 	}
 	var all []string

@@ -54,7 +54,16 @@ func (u undo) Plan(ctx context.Context, run *jobs.Run) ([]jobs.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o := inTheWay(later); o.says != "" {
+	o := inTheWay(later)
+	if o.blocks() {
+		if gone, err = u.lacks(ctx, done.OldName, done.OldOID); err != nil {
+			return nil, err
+		}
+		if !gone {
+			o.says += "; " + byHand(done)
+		}
+	}
+	if o.says != "" {
 		return nil, fmt.Errorf("undo %s: %s", name, o)
 	}
 	return u.steps(done), nil
