@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/synapse-maint/synapse-maint/jobs"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
@@ -42,11 +43,7 @@ func (j *Job) planFillers(ctx context.Context, run *jobs.Run, b *Blueprint) erro
 		b.Warnings = append(b.Warnings, p.Warnings...)
 		b.Problems = append(b.Problems, p.Problems...)
 	}
-	for _, part := range []string{archive.PartMedia, archive.PartSecrets} {
-		if j.Recovery.Manifest.Has(part) && !j.fills(part) && j.Request.wants(part) {
-			b.Warnings = append(b.Warnings, notFilled(part))
-		}
-	}
+	b.Warnings = append(b.Warnings, j.unfilled("")...)
 	return nil
 }
 
@@ -114,9 +111,21 @@ func (j *Job) checkParts() error {
 		}
 	}
 	if !j.withDatabase() && len(j.Fillers) == 0 {
-		return fmt.Errorf("restore of point %s: it holds no database%s; %s", j.Recovery.ID, lackText(j.Recovery.Manifest, archive.PartDatabase), notFilled(archive.PartMedia))
+		return fmt.Errorf("restore of point %s: it holds no database%s%s; another point is named with --at (see list)",
+			j.Recovery.ID, lackText(j.Recovery.Manifest, archive.PartDatabase), strings.Join(j.unfilled("; "), ""))
 	}
 	return nil
+}
+
+// unfilled says of each part that is not restored, though the point has it and
+// it was asked for, what is missing.
+func (j *Job) unfilled(prefix string) (texts []string) {
+	for _, part := range []string{archive.PartMedia, archive.PartSecrets} {
+		if j.Recovery.Manifest.Has(part) && !j.fills(part) && j.Request.wants(part) {
+			texts = append(texts, prefix+notFilled(part))
+		}
+	}
+	return texts
 }
 
 // lackText says why a point does not have a part.
