@@ -92,11 +92,15 @@ func (a *App) ownLedger(ctx context.Context) (storage.Store, error) {
 	}
 }
 
-// identities reads the identity files and the job's.
+// identities reads the identity files and the job's. A job identity that is not
+// there yet, or was lost with its machine, keeps nobody from restoring.
 func (a *App) identities(name string) ([]age.Identity, error) {
 	files := slices.Clone(a.conf.Identities)
 	job, chosen := a.JobIdentityFile(name)
-	if _, err := os.Stat(job); err == nil || chosen {
+	switch _, err := os.Stat(job); {
+	case errors.Is(err, fs.ErrNotExist) && chosen:
+		a.opt.Warn(fmt.Sprintf("job identity %s: no such file: init makes it with the archive; if it is lost, a recipient's key does the same (--identity)", job))
+	case err == nil || chosen:
 		files = append(files, job)
 	}
 	for _, f := range files {
