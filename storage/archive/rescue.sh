@@ -38,10 +38,11 @@ usage() { help >&2; exit 2; }
 from=$(dirname -- "$0") identity='' skip='' damaged=0 made=''
 endpoint=${AWS_ENDPOINT_URL_S3:-${AWS_ENDPOINT_URL:-}}
 while [ $# -gt 0 ]; do
+    case $1 in -[fei] | --from | --endpoint | --identity) [ -n "${2-}" ] || die "$1 needs a value (see help)" ;; esac
     case $1 in
-    -f | --from) from=${2:?} && shift 2 ;;
-    -e | --endpoint) endpoint=${2:?} && shift 2 ;;
-    -i | --identity) identity=${2:?} && shift 2 ;;
+    -f | --from) from=$2 && shift 2 ;;
+    -e | --endpoint) endpoint=$2 && shift 2 ;;
+    -i | --identity) identity=$2 && shift 2 ;;
     --skip-damaged) skip=1 && shift ;;
     -*) usage ;;
     *) break ;;

@@ -179,6 +179,18 @@ func TestRescueHelpNeedsNeitherKeyNorArchive(t *testing.T) {
 	}
 }
 
+// An option whose value was forgotten, or is an empty variable, is named.
+func TestRescueNamesTheOptionWithoutValue(t *testing.T) {
+	t.Parallel()
+	folder, _, _, _ := rescueArchive(t, false, newFixture(10))
+	for _, args := range [][]string{{"-i"}, {"--identity", "", "list"}, {"-f", "", "list"}, {"--endpoint"}} {
+		out, err := rescue(t, folder, "", args...)
+		if want := "rescue.sh: " + args[0] + " needs a value (see help)\n"; err == nil || out != want {
+			t.Errorf("%q: %v, %s", args, err, out)
+		}
+	}
+}
+
 func TestRescueDoesNotCallAMistypedPointDamaged(t *testing.T) {
 	t.Parallel()
 	folder, _, identity, _ := rescueArchive(t, true, newFixture(10))
