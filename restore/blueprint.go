@@ -66,6 +66,9 @@ func (b *Blueprint) Destroys() string {
 		}
 	}
 	for _, p := range b.Fill {
+		if p.Replaces > 0 {
+			what = append(what, fmt.Sprintf("overwrites %s that %s in %s", jobs.Count(p.Replaces, "file"), differ(p.Replaces), p.Where))
+		}
 		if p.Deletes > 0 {
 			what = append(what, fmt.Sprintf("deletes %s in %s", jobs.Count(p.Deletes, "file"), p.Where))
 		}
@@ -74,6 +77,13 @@ func (b *Blueprint) Destroys() string {
 		return ""
 	}
 	return "restore " + strings.Join(what, " and ")
+}
+
+func differ(n int64) string {
+	if n == 1 {
+		return "differs"
+	}
+	return "differ"
 }
 
 // deletes says whether files are deleted.

@@ -71,6 +71,8 @@ func TestWhatARestoreDestroys(t *testing.T) {
 		{synapse.ModeInPlace, there, files(2), "restore drops the live database s and deletes 2 files in /data/media_store"},
 		{synapse.ModeBeside, there, files(1), "restore deletes 1 file in /data/media_store"},
 		{"", synapse.Inspection{}, files(1234), "restore deletes 1,234 files in /data/media_store"},
+		{"", synapse.Inspection{}, []synapse.FillPlan{{Where: "/data/media_store", Files: 9, Replaces: 1}}, "restore overwrites 1 file that differs in /data/media_store"},
+		{"", synapse.Inspection{}, []synapse.FillPlan{{Where: "/m", Replaces: 2, Deletes: 1}}, "restore overwrites 2 files that differ in /m and deletes 1 file in /m"},
 		{synapse.ModeSwap, synapse.Inspection{}, files(0), ""},
 		{synapse.ModeBeside, there, nil, ""},
 	} {

@@ -83,7 +83,7 @@ func (f *Filler) Plan(ctx context.Context) (synapse.FillPlan, error) {
 	if err != nil {
 		return p, err
 	}
-	p.Files, p.Bytes, p.Same, p.Deletes = n.missing+n.differing, n.bytes, n.same, n.extra
+	p.Files, p.Bytes, p.Same, p.Replaces, p.Deletes = n.missing+n.differing, n.bytes, n.same, n.differing, n.extra
 	p.Lines = f.lines(n)
 	for _, u := range n.unknown {
 		p.Problems = append(p.Problems, u+"; show lists the point's classes")

@@ -43,12 +43,13 @@ type PartPreview struct {
 // FillPlan is what a restore of a part that is not the database would do.
 type FillPlan struct {
 	Part     string   `json:"part"`
-	Where    string   `json:"where"`   // folder
-	Files    int64    `json:"files"`   // to be written
-	Bytes    int64    `json:"bytes"`   // of these
-	Same     int64    `json:"same"`    // files that are there already
-	Deletes  int64    `json:"deletes"` // files to be deleted
-	Lines    []string `json:"lines"`   // what it does, a step each
+	Where    string   `json:"where"`    // folder
+	Files    int64    `json:"files"`    // to be written
+	Bytes    int64    `json:"bytes"`    // of these
+	Same     int64    `json:"same"`     // files that are there already
+	Replaces int64    `json:"replaces"` // of Files: those that are there, and differ
+	Deletes  int64    `json:"deletes"`  // files to be deleted
+	Lines    []string `json:"lines"`    // what it does, a step each
 	Warnings []string `json:"warnings,omitempty"`
 	Problems []string `json:"problems,omitempty"` // each refuses the restore
 }
