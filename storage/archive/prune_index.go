@@ -26,7 +26,7 @@ func (x *index) liveIn(packs map[uint32]bool, r *reach) map[uint32][]entry {
 			continue
 		}
 		id := x.at(i).id
-		if p, ok := first(x.places(id)); ok && packs[p.pack] {
+		if p, ok := x.chosen(id); ok && packs[p.pack] {
 			live[p.pack] = append(live[p.pack], entry{id, p})
 		}
 	}

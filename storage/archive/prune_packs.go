@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -30,7 +31,7 @@ func (x *index) usage(r *reach) *packUse {
 			continue
 		}
 		id := x.at(i).id
-		if p, ok := first(x.places(id)); ok {
+		if p, ok := x.chosen(id); ok {
 			u.live[p.pack] += int64(p.stored)
 			continue
 		}
@@ -39,6 +40,19 @@ func (x *index) usage(r *reach) *packUse {
 		}
 	}
 	return u
+}
+
+// chosen is the place that a blob is needed in: the same for every prune, in
+// whatever order the index was read, or each would find another of two packs unused.
+// The smaller pack has what an earlier prune has stored anew of the larger one.
+func (x *index) chosen(id ID) (best place, ok bool) {
+	for p := range x.places(id) {
+		a, b := &x.packs[best.pack], &x.packs[p.pack]
+		if !ok || a.state == b.state && (b.size < a.size || b.size == a.size && bytes.Compare(b.sum[:], a.sum[:]) < 0) {
+			best, ok = p, true
+		}
+	}
+	return best, ok
 }
 
 // due returns the packs that were marked longer than the grace ago and are
