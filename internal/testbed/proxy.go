@@ -37,6 +37,10 @@ type Fault struct {
 	CorruptRequest  bool // HTTP: change a bit of the request's body
 	CorruptResponse bool // HTTP: change a bit of the answer's body
 
+	// Unconditional answers a put whose condition fails as servers do that take
+	// conditions and ignore them.
+	Unconditional bool
+
 	// Checksum replaces the one in the answer's header, or removes it.
 	Checksum *string
 
@@ -231,6 +235,11 @@ func (f Fault) response(r *http.Request, resp *http.Response) error {
 		f.Answered(r)
 	}
 	const checksum = "X-Amz-Checksum-Sha256"
+	if f.Unconditional && resp.StatusCode == http.StatusPreconditionFailed {
+		_ = resp.Body.Close()
+		resp.StatusCode, resp.Status, resp.Body, resp.ContentLength = http.StatusOK, "", http.NoBody, 0
+		resp.Header = http.Header{"Content-Length": {"0"}, "Etag": {`"0"`}, checksum: r.Header[checksum]}
+	}
 	if f.Checksum != nil {
 		resp.Header.Del(checksum)
 		if *f.Checksum != "" {

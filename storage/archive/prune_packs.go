@@ -61,7 +61,7 @@ func (x *index) chosen(id ID) (best place, ok bool) {
 func (p *pruning) due() (packs []doomedPack, settled []tombstone) {
 	p.report.Waiting, p.report.WaitingBytes = 0, 0
 	for _, t := range p.marked {
-		if len(t.packs) > 0 && p.Now().Sub(t.time) < p.Grace+lateListing {
+		if len(t.packs) > 0 && p.Now().Sub(t.time) < p.Grace+2*lateListing {
 			for _, d := range t.packs {
 				p.report.Waiting++
 				p.report.WaitingBytes += d.Size

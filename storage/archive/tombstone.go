@@ -19,8 +19,9 @@ const (
 	// pruneGrace is how long what was found unused stays, and how long a backup
 	// may take: what it found when it began is there until it commits.
 	pruneGrace = 24 * time.Hour
-	// lateListing is added to the grace before anything is deleted: a store that
-	// lists a new point or tombstone so much later is still safe.
+	// lateListing is how late a store may list what was put and still be safe. It
+	// is added to the grace twice before anything is deleted: a writer may not have
+	// seen the tombstone for so long, and prune not the point that it put last.
 	lateListing = time.Hour
 	// clockSkew is how far our clock may be from the store's.
 	clockSkew = 10 * time.Minute

@@ -39,11 +39,14 @@ func (a *App) openCopy(ctx context.Context, from *archive.Archive, c config.Stor
 	if err != nil {
 		return nil, err
 	}
-	var to *archive.Archive
+	to, err := archive.Open(ctx, p.part, keys...)
 	if how == clone || how == create {
-		to, _, err = archive.Clone(ctx, from, p.part, p.retain(), keys...)
-	} else {
-		to, err = archive.Open(ctx, p.part, keys...)
+		if errors.Is(err, archive.ErrNoArchive) {
+			if err := keepsConditions(ctx, p.part); err != nil {
+				return nil, fmt.Errorf("archive of %s in %s: %w", p.name, shown(c.URL), err)
+			}
+		}
+		to, _, err = archive.Clone(ctx, from, p.part, p.retain(), keys...) // one that is half made is completed
 	}
 	switch {
 	case errors.Is(err, archive.ErrNoArchive) && how == look:

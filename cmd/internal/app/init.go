@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -127,9 +128,12 @@ func (a *App) create(ctx context.Context, p *place, r InitResult) (InitResult, e
 			return r, err
 		}
 	}
-	_, err := archive.Init(ctx, p.part, archive.InitOptions{
-		Homeserver: p.name, Recipients: r.Recipients, JobIdentity: secret, Retain: p.retain(), Program: a.opt.Program,
-	})
+	err := keepsConditions(ctx, p.part)
+	if err == nil {
+		_, err = archive.Init(ctx, p.part, archive.InitOptions{
+			Homeserver: p.name, Recipients: r.Recipients, JobIdentity: secret, Retain: p.retain(), Program: a.opt.Program,
+		})
+	}
 	if err != nil {
 		if r.KeyCreated {
 			err = errors.Join(err, os.Remove(r.JobIdentity)) // nothing is encrypted to it
@@ -138,6 +142,12 @@ func (a *App) create(ctx context.Context, p *place, r InitResult) (InitResult, e
 	}
 	r.Created = true
 	return r, nil
+}
+
+// keepsConditions tries, before an archive is made, whether the store does what
+// locks and points rest on.
+func keepsConditions(ctx context.Context, s storage.Store) error {
+	return storage.CheckConditions(ctx, s, "locks/conditions-"+strings.ToLower(rand.Text()))
 }
 
 // compare says whether the archive that is there is what was asked for.

@@ -279,3 +279,25 @@ BIN backup >/dev/null
 		t.Errorf("%d points, then %d", a, b)
 	}
 }
+
+// Some servers take a condition of a put and overwrite all the same: no archive
+// is made there, for neither locks nor points would hold.
+func TestAStoreThatIgnoresConditionsGetsNoArchive(t *testing.T) {
+	t.Parallel()
+	s3 := testbed.S3(t)
+	w := emptyWorld(t, testbed.Postgres(t))
+	bucket, proxy := s3.Bucket(t), testbed.Proxy(t, s3.Endpoint())
+	w.set(s3.Env()...)
+	first := w.with("SYNAPSE_MAINT_STORE=" + proxy.StoreURL(bucket))
+	proxy.Inject(testbed.Fault{Op: "PUT", Path: "/locks/conditions-", Skip: 1, Unconditional: true})
+	first.fails(exitFailed, []string{"the store ignores conditions of puts (If-None-Match, If-Match): it can't keep archives"}, "init")
+	config := filepath.Join(w.dir, "two.yaml")
+	w.ok(os.WriteFile(config, []byte("stores:\n  first: {url: \"file://"+w.folder+"\"}\n  second: {url: \""+proxy.StoreURL(bucket)+"\"}\ndefaults:\n  store: first\n  copies: [second]\n"), 0o600))
+	second := w.with("SYNAPSE_MAINT_CONFIG="+config, "SYNAPSE_MAINT_STORE=")
+	second.fails(exitPart, []string{"but not in second", "the store ignores conditions of puts"}, "init")
+	if left, err := os.ReadDir(filepath.Join(s3.Dir(bucket), homeserver)); err == nil && len(left) > 1 { // the folder of locks
+		t.Errorf("left behind: %v", left)
+	}
+	proxy.Reset()
+	first.done("init")
+}
