@@ -98,6 +98,9 @@ func (p *program) runRestore(ctx context.Context, o restoreOptions) error {
 	default:
 		return app.Usagef("--mode %s: it is swap, in-place or beside", o.mode)
 	}
+	if o.keepOld < 0 {
+		return app.Usagef("restore: --keep-old %s: it can't be negative", o.keepOld)
+	}
 	if err := onlyMedia(&o.request); err != nil {
 		return err
 	}

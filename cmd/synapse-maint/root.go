@@ -47,8 +47,8 @@ func (g *globals) add(f *pflag.FlagSet) {
 	f.BoolVar(&g.noColor, "no-color", false, "no colours")
 }
 
-const rootHelp = `Keeps Matrix Synapse homeservers recoverable: recovery points of the database, taken
-while Synapse runs, in an S3 bucket or a folder, and the way back.
+const rootHelp = `Keeps Matrix Synapse homeservers recoverable: recovery points of database, media and
+secrets, taken while Synapse runs, in an S3 bucket or a folder, and the way back.
 
 Every global flag can be an environment variable: --store is SYNAPSE_MAINT_STORE.
 Flags beat the environment, and that beats the configuration file.
@@ -78,7 +78,28 @@ func (p *program) command() *cobra.Command {
 	root.SetErr(p.err)
 	root.AddCommand(p.initCommand(), p.backupCommand(), p.listCommand(), p.showCommand(), p.verifyCommand(), p.pruneCommand(), p.copyCommand(),
 		p.restoreCommand(), p.exportCommand(), p.runsCommand(), p.configCommand(), p.versionCommand())
+	strictDefaults(root)
 	return root
+}
+
+// strictDefaults makes the library's own commands refuse what is no command, too:
+// they would print their help, and end with 0.
+func strictDefaults(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			c.Args, c.RunE = unknownCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if found, rest, err := root.Find(args); err == nil {
+					return unknownCommand(found, rest)
+				}
+				return nil
+			}
+		}
+	}
 }
 
 // lockWait is how long a run waits for the lock where nobody looks: longer than
