@@ -89,8 +89,10 @@ func document(text []byte) (*yaml.Node, error) {
 var (
 	yamlLine   = regexp.MustCompile(`^line (\d+): (.*)$`)
 	yamlAnchor = regexp.MustCompile(`anchor '[^']*'`)
-	// What the library's parser says, unlike its scanner, is of the line before,
-	// and of where the list or mapping begins.
+	// What the library's scanner says of a tab is of where the value before it begins.
+	yamlTab = regexp.MustCompile(`^found a tab character that violates indentation`)
+	// What its parser says, unlike its scanner, is of the line before, and of where
+	// the list or mapping begins.
 	yamlParser = regexp.MustCompile(`^did not find expected (<document start>|node content|'-' indicator|key|',' or '.')`)
 )
 
@@ -104,8 +106,11 @@ func yamlProblem(path, text string) string {
 		return path + ": " + text
 	}
 	line, _ := strconv.Atoi(m[1]) // of digits
-	if yamlParser.MatchString(m[2]) {
+	switch {
+	case yamlParser.MatchString(m[2]):
 		return fmt.Sprintf("%s:%d: %s, here or below", path, line+1, m[2])
+	case yamlTab.MatchString(m[2]):
+		return fmt.Sprintf("%s:%d: %s, here or below", path, line, m[2])
 	}
 	return fmt.Sprintf("%s:%d: %s", path, line, m[2])
 }
