@@ -58,6 +58,12 @@ type exportPlan struct {
 }
 
 func (p *program) runExport(ctx context.Context, o exportOptions) error {
+	switch {
+	case o.dir == "":
+		return app.Usagef("export: DIR is empty: name a folder")
+	case strings.Contains(o.dir, "://"):
+		return app.Usagef("export: DIR is a URL, and a point is written to a folder: copy it to a bucket from there")
+	}
 	if !slices.Contains([]string{"", "none", "gzip", "zstd"}, o.Compression) {
 		return app.Usagef("--compression %s: it is none, gzip or zstd", o.Compression)
 	}
