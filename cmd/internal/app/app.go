@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,9 @@ func New(o Options) (*App, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
+	if slices.ContainsFunc(append(slices.Clone(o.Identities), o.JobIdentity), isSecretKey) {
+		return nil, Usagef("an identity is a file, and this is the secret key itself: put it into a file that only its owner can read, and name that")
+	}
 	file, err := LoadConfig(o.Config)
 	if err != nil {
 		return nil, err
@@ -95,6 +99,12 @@ func New(o Options) (*App, error) {
 		o.Warn("no store is configured: the folder " + dataFolder() + " is used (see --store)")
 	}
 	return a, nil
+}
+
+// isSecretKey says whether a text is a secret key, in the place of a public one or
+// of a file. It must not be quoted.
+func isSecretKey(text string) bool {
+	return strings.HasPrefix(strings.ToUpper(strings.TrimSpace(text)), "AGE-SECRET-KEY-")
 }
 
 // LoadConfig reads the configuration file, or the one in the usual place if

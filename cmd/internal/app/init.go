@@ -110,7 +110,7 @@ func (a *App) cloneCopies(ctx context.Context, p *place, r *InitResult) error {
 
 func checkRecipients(recipients []string) error {
 	for _, text := range recipients {
-		if strings.HasPrefix(strings.ToUpper(text), "AGE-SECRET-KEY") {
+		if isSecretKey(text) {
 			return Usagef("a recipient is a public key (age1…), and this is a secret one: keep it to yourself, and make a new one, it was on a command line or in a file")
 		}
 		if rs, err := age.ParseRecipients(strings.NewReader(text)); err != nil || len(rs) != 1 {

@@ -218,7 +218,7 @@ func (a *Archive) fillers(r *archive.Reader, point archive.Point, q *restore.Req
 	}
 	for _, path := range []*string{&q.MediaPath, &q.SecretsPath} {
 		if strings.Contains(*path, "://") {
-			return nil, Usagef("restore: %s is no folder: media and secrets are restored to folders; copy them to a bucket from there", *path)
+			return nil, Usagef("restore: a URL is no folder: media and secrets are restored to folders; copy them to a bucket from there")
 		}
 		if *path == "" {
 			continue
