@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/synapse-maint/synapse-maint/cmd/internal/config"
@@ -157,11 +158,26 @@ func (a *App) Elsewhere(ctx context.Context) (*Archive, error) {
 		other.conf.Copies = slices.DeleteFunc(slices.Clone(a.conf.Copies), func(n string) bool { return n == name })
 		found, err := other.Archive(ctx, "")
 		if err == nil {
+			err = other.checkElsewhere(found)
+		}
+		if err == nil {
 			return found, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
 	return nil, errors.Join(errs...)
+}
+
+// checkElsewhere refuses an archive that is not encrypted where the homeserver's
+// own is, as the job identity tells that init made with it: who can write to a
+// store for copies could have put it there. (To one of a stranger's keys no backup
+// goes: the job identity does not open it.)
+func (a *App) checkElsewhere(found *Archive) error {
+	job, _ := a.JobIdentityFile(found.Name)
+	if _, err := os.Stat(job); err != nil || found.Encrypted() {
+		return nil //nolint:nilerr // there is no job identity
+	}
+	return fmt.Errorf("the archive of %s in %s is not encrypted, and its own is (%s): nothing is written to it", found.Name, found.Store, job)
 }
 
 // CopyRequest is what a copy is asked for.
