@@ -47,7 +47,7 @@ type backedUp struct {
 }
 
 func (p *program) runBackup(ctx context.Context, q app.BackupRequest, dryRun bool) error {
-	a, err := p.archive(ctx, "")
+	a, err := p.ownArchive(ctx)
 	if err != nil {
 		if dryRun {
 			return err
@@ -69,7 +69,7 @@ func (p *program) runBackup(ctx context.Context, q app.BackupRequest, dryRun boo
 	if err == nil || p.printed || ctx.Err() != nil {
 		return err
 	}
-	if _, lost := p.archive(ctx, ""); lost != nil { // it is the store that failed
+	if _, lost := p.ownArchive(ctx); lost != nil { // it is the store that failed
 		return p.backUpElsewhere(ctx, q, err)
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -130,7 +131,21 @@ func (p *program) archive(ctx context.Context, from string) (*app.Archive, error
 	if err != nil {
 		return nil, err
 	}
-	return a.Archive(ctx, from)
+	found, err := a.Archive(ctx, from)
+	if copies := a.Copies(); err != nil && from == "" && len(copies) > 0 && p.globals.store == "" &&
+		!errors.Is(err, app.ErrUsage) && !errors.Is(err, app.ErrNothing) && ctx.Err() == nil {
+		return nil, fmt.Errorf("%w; its copies are in %s: --store %s, or restore --from %s", err, strings.Join(copies, ", "), copies[0], copies[0])
+	}
+	return found, err
+}
+
+// ownArchive is archive for who knows of the copies himself.
+func (p *program) ownArchive(ctx context.Context) (*app.Archive, error) {
+	a, err := p.app()
+	if err != nil {
+		return nil, err
+	}
+	return a.Archive(ctx, "")
 }
 
 // print writes the result: as one JSON document, or as text.
