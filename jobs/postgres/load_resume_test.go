@@ -158,9 +158,8 @@ func TestLoadGoesOnInADatabaseForReadingOnly(t *testing.T) {
 
 func TestLoadIntoANewerServer(t *testing.T) {
 	t.Parallel()
-	p, _ := server(t)
-	src, want := varied(t, p)
-	newer := testbed.PostgresVersion(t, 17)
+	older, newer := testbed.PostgresVersion(t, 15), testbed.PostgresVersion(t, 17)
+	src, want := varied(t, older)
 	s := NewServer(config(t, newer.URL("postgres")), Options{BinDir: newer.BinDir()})
 	created(t, newer, s, "run-1", "load_newer", src.dump)
 	rep, err := s.Load(t.Context(), src.request(t, "run-1", "load_newer", 4<<10))
@@ -177,7 +176,7 @@ func TestLoadIntoANewerServer(t *testing.T) {
 	}
 
 	back := dumpOf(t, s.cfg.With("load_newer"), filepath.Join(newer.BinDir(), "pg_dump"))
-	_, old := server(t)
+	old := NewServer(config(t, older.URL("postgres")), Options{BinDir: older.BinDir()})
 	q := asked("run-1", "inspect_absent", "inspect_absent_restore", back.dump)
 	q.TOC = back.toc
 	in := inspected(t, old, q)
