@@ -12,6 +12,7 @@ package prune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -140,8 +141,6 @@ func (j *Job) refuse(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case run != nil && run.State == jobs.Done && len(points) == 0: // the last good point is never dropped
-		return fmt.Errorf("nothing is pruned: %s is done, and no recovery point is listed: bring back what was deleted below points/, or take a backup first", run)
 	case run == nil, run.State == jobs.Done, run.State == jobs.Running:
 		return nil
 	}
@@ -168,6 +167,11 @@ func (j *Job) choices(ctx context.Context) (Result, error) {
 	report, err := j.opt.Archive.Check(ctx, archive.CheckOptions{Program: j.opt.Program, Unrecorded: true})
 	if err != nil {
 		return r, err
+	}
+	// With no point in the list all packs are unused: after somebody's rm of points/,
+	// a folder that was not brought back with the rest, a list that is stale.
+	if len(points) == 0 && report.Packs > 0 {
+		return r, errors.New("nothing is pruned: no recovery point is listed, but there are packs: bring back what was deleted below points/, or take a backup first")
 	}
 	good := map[string]bool{}
 	for _, p := range report.Points {

@@ -81,8 +81,7 @@ func TestNothingIsPrunedAfterABackupThatIsNotDone(t *testing.T) {
 // somebody's hand has left: two prunes would have been the end of it.
 func TestNothingIsPrunedWhereNoPointIsListedAnyMore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1)
-	w.backup(nil)
+	w := newWorld(t, 1) // as in a store of copies, whose journal knows no backups
 	body, err := storage.ReadAll(t.Context(), w.store, "points/"+w.ids[0])
 	w.ok(err)
 	w.ok(w.store.Delete(t.Context(), "points/"+w.ids[0]))
