@@ -53,7 +53,12 @@ func (p *program) restoreCommand() *cobra.Command {
 		Short: "Recover the homeserver",
 		Long:  restoreHelp,
 		Args:  unknownCommand,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return p.runRestore(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.keepOld < 0 || o.keepOld == 0 && cmd.Flags().Changed("keep-old") {
+				return app.Usagef("restore: --keep-old %s: it is more than 0; restore drop --now removes the old database at once", o.keepOld)
+			}
+			return p.runRestore(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.from, "from", "", "`STORE` to restore from, name or URL (default: the homeserver's)")
@@ -97,9 +102,6 @@ func (p *program) runRestore(ctx context.Context, o restoreOptions) error {
 	case synapse.ModeSwap, synapse.ModeInPlace, synapse.ModeBeside:
 	default:
 		return app.Usagef("--mode %s: it is swap, in-place or beside", o.mode)
-	}
-	if o.keepOld < 0 {
-		return app.Usagef("restore: --keep-old %s: it can't be negative", o.keepOld)
 	}
 	if err := onlyMedia(&o.request); err != nil {
 		return err

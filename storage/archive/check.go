@@ -132,9 +132,6 @@ func (c *checker) run(ctx context.Context) error {
 	if c.a.keyring.locked != nil {
 		return c.withoutKey(ctx)
 	}
-	if !c.decodes() {
-		c.report.Limits = "blobs were not decrypted: no identity of a recipient was given; packs were compared with their checksums"
-	}
 	// The points before the index: a backup puts its own last, and what is listed
 	// of it here is in the index there.
 	points, err := c.choosePoints(ctx)
@@ -164,6 +161,9 @@ func (c *checker) run(ctx context.Context) error {
 	}
 	if err := c.readPacks(ctx, points); err != nil {
 		return err
+	}
+	if c.report.Read > 0 && !c.decodes() {
+		c.report.Limits = "blobs were not decrypted: no identity of a recipient was given; packs were compared with their checksums"
 	}
 	if err := c.judge(ctx, points); err != nil {
 		return err

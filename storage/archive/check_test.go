@@ -179,6 +179,13 @@ func TestCheckWithoutTheOwnersIdentity(t *testing.T) {
 			t.Errorf("%s: %+v", name, report)
 		}
 	}
+	a, err := archive.Open(t.Context(), copyOf(t, all), k.job)
+	ok(t, err)
+	report, err := a.Check(t.Context(), archive.CheckOptions{})
+	ok(t, err)
+	if report.Read != 0 || report.Limits != "" {
+		t.Errorf("of what was not to be read: %+v", report)
+	}
 }
 
 func TestVerifiedIsShown(t *testing.T) {

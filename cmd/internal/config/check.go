@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"filippo.io/age"
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 	"github.com/synapse-maint/synapse-maint/storage"
 	"github.com/synapse-maint/synapse-maint/storage/s3"
@@ -170,8 +171,8 @@ func (r *reader) checkSecrets(at place, s Secrets) {
 
 func (r *reader) checkKeys(at place, h Homeserver) {
 	for i, key := range h.Recipients {
-		if !strings.HasPrefix(key, "age1") {
-			r.say(at.find("recipients").item(i), "recipient %d is no public key (age1…)", i+1)
+		if parsed, err := age.ParseRecipients(strings.NewReader(key)); err != nil || len(parsed) != 1 {
+			r.say(at.find("recipients").item(i), "recipient %d is no public key (age1…, as age-keygen prints it)", i+1)
 		}
 	}
 	for i, file := range h.Identities {
