@@ -99,10 +99,15 @@ func (i *inspector) settings(ctx context.Context) error {
 	var unknown, forbidden []string
 	for _, s := range list {
 		allowed, known := may[strings.ToLower(s.Name)]
+		if !known {
+			if known, allowed, err = i.unlisted(ctx, s.Name); err != nil {
+				return err
+			}
+		}
 		switch {
-		case !known && !strings.Contains(s.Name, "."):
+		case !known:
 			unknown = append(unknown, s.String())
-		case known && !allowed, s.Role != "" && s.Role != i.in.User && !i.super:
+		case !allowed, s.Role != "" && s.Role != i.in.User && !i.super:
 			forbidden = append(forbidden, s.String())
 		}
 	}
@@ -123,11 +128,7 @@ func distinct(list []string) []string {
 // settable are the server's settings, in lower case, and whether the role may set
 // them on a database.
 func (i *inspector) settable(ctx context.Context) (map[string]bool, error) {
-	granted := "false"
-	if i.in.ServerVersion >= 150000 {
-		granted = "pg_catalog.has_parameter_privilege(name, 'SET')"
-	}
-	rows, err := i.c.Query(ctx, "SELECT pg_catalog.lower(name), context NOT IN ('superuser', 'superuser-backend') OR $1 OR "+granted+" FROM pg_catalog.pg_settings", i.super)
+	rows, err := i.c.Query(ctx, "SELECT pg_catalog.lower(name), context NOT IN ('superuser', 'superuser-backend') OR $1 OR "+i.granted("name")+" FROM pg_catalog.pg_settings", i.super)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +137,27 @@ func (i *inspector) settable(ctx context.Context) (map[string]bool, error) {
 	var allowed bool
 	_, err = pgx.ForEachRow(rows, []any{&name, &allowed}, func() error { may[name] = allowed; return nil })
 	return may, err
+}
+
+// unlisted says of a setting that pg_settings does not show whether the server
+// knows it, and whether the role may set it on a database. Some are shown to
+// superusers only; those of an extension when it is loaded, and until then only
+// superusers may set them.
+func (i *inspector) unlisted(ctx context.Context, name string) (known, may bool, err error) {
+	var value *string
+	err = i.c.QueryRow(ctx, "SELECT $2 OR "+i.granted("$1")+", pg_catalog.current_setting($1, true)", name, i.super).Scan(&may, &value)
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "42501" {
+		return true, false, nil // insufficient_privilege: it is hidden
+	}
+	return value != nil || strings.Contains(name, "."), may, err
+}
+
+// granted is SQL for whether the role was given the right to set a setting.
+func (i *inspector) granted(name string) string {
+	if i.in.ServerVersion < 150000 {
+		return "false"
+	}
+	return "pg_catalog.has_parameter_privilege(" + name + ", 'SET')"
 }
 
 // settingName quotes the parts of a setting's name ("synapse.note" has two).

@@ -11,18 +11,24 @@ import (
 	"github.com/synapse-maint/synapse-maint/jobs/synapse"
 )
 
-// unsettable are settings that Synapse's role may not set on a database, or that
-// no server knows any more, among one that it may.
+// unsettable are settings that Synapse's role may not set on a database, one of
+// them not even shown to it and one of an extension, or that no server knows any
+// more, among one that it may.
 func unsettable() []synapse.Setting {
 	return []synapse.Setting{
 		{Name: "log_min_duration_statement", Value: "1s"},
 		{Name: "operator_precedence_warning", Value: "on"},
+		{Name: "session_preload_libraries", Value: "auto_explain"},
+		{Name: "synapse.note", Value: "kept"},
 		{Name: "work_mem", Value: "7MB"},
 		{Role: "postgres", Name: "statement_timeout", Value: "5min"},
 	}
 }
 
-const refusedSettings = "log_min_duration_statement, operator_precedence_warning, statement_timeout of role postgres"
+const (
+	forbiddenSettings = "log_min_duration_statement, session_preload_libraries, statement_timeout of role postgres, synapse.note"
+	refusedSettings   = "log_min_duration_statement, operator_precedence_warning, session_preload_libraries, synapse.note, statement_timeout of role postgres"
+)
 
 // A superuser has set what the role that restores may not: the plan says so, the
 // rest is restored, and the report names what is not.
@@ -45,7 +51,7 @@ func TestSettingsThatARoleMayNotSetEndNoLoad(t *testing.T) {
 			said := strings.Join(in.Warnings, "; ")
 			for _, want := range []string{
 				"the server does not know every setting of the database, and the restored one goes without: operator_precedence_warning",
-				"role synapse may not set every setting of the database, and the restored one may go without: log_min_duration_statement, statement_timeout of role postgres; restore as a superuser",
+				"role synapse may not set every setting of the database, and the restored one may go without: " + forbiddenSettings + "; restore as a superuser",
 			} {
 				if !strings.Contains(said, want) {
 					t.Errorf("the plan warns %q, not %q", said, want)
@@ -84,7 +90,7 @@ func TestSettingsThatARoleMayNotSetEndNoSwap(t *testing.T) {
 	must(t, err)
 	must(t, execute(t.Context(), admin, mark{run: "run-1", done: true}.statement("settings_new")))
 	in := inspected(t, s, synapse.Request{Mode: synapse.ModeSwap, Live: live, Target: "settings_none", Dump: like})
-	if said := strings.Join(in.Warnings, "; "); !strings.Contains(said, "may go without: log_min_duration_statement, statement_timeout of role postgres") {
+	if said := strings.Join(in.Warnings, "; "); !strings.Contains(said, "may go without: "+forbiddenSettings) {
 		t.Errorf("the plan warns %q", said)
 	}
 	sw, err := s.Swap(t.Context(), synapse.SwapRequest{Run: "run-1", Live: live, New: "settings_new", NewOID: fresh.OID, OldOID: old.OID})
