@@ -59,8 +59,8 @@ func previewRecoded(ctx context.Context, from, to *Archive, points []CopiedPoint
 	}
 	for i := range points {
 		p := &points[i]
-		if p.As = there[from.origin(p.ID)]; p.As != "" {
-			p.There = true
+		if old := there[from.origin(p.ID)]; old.good {
+			p.As, p.There = old.ID, true
 			continue
 		}
 		m, err := from.readManifest(ctx, p.ID)

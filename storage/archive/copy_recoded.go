@@ -1,7 +1,9 @@
 package archive
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,7 +41,8 @@ func copyRecoded(ctx context.Context, from, to *Archive, points []CopiedPoint, o
 	manifests := make([]*Manifest, len(points))
 	for i := range points {
 		p := &points[i]
-		if p.As, p.There = there[from.origin(p.ID)], there[from.origin(p.ID)] != ""; p.There {
+		if old := there[from.origin(p.ID)]; old.good {
+			p.As, p.There = old.ID, true
 			continue
 		}
 		m, err := from.readManifest(ctx, p.ID)
@@ -56,7 +59,7 @@ func copyRecoded(ctx context.Context, from, to *Archive, points []CopiedPoint, o
 		}
 		p := &points[i]
 		had := len(m.Lacks)
-		p.As, p.Err = c.point(ctx, m, p.ID)
+		p.As, p.Err = c.point(ctx, m, p.ID, there[from.origin(p.ID)])
 		p.Left = m.Lacks[had:]
 		if p.Err != nil {
 			p.Err = fmt.Errorf("recovery point %s: %w", p.ID, p.Err)
@@ -68,27 +71,46 @@ func copyRecoded(ctx context.Context, from, to *Archive, points []CopiedPoint, o
 	return c.report, nil
 }
 
-// copied are the points of to that were copied from another archive: their IDs
-// by their origins.
-func (c *recoder) copied(ctx context.Context) (map[string]string, error) {
+// earlier is a copy of a point that is there already. One that is not good is
+// copied once more.
+type earlier struct {
+	Point
+	good bool
+}
+
+// copied are the points of to that were copied from another archive, by their
+// origins.
+func (c *recoder) copied(ctx context.Context) (map[string]earlier, error) {
 	points, err := c.to.Points(ctx)
+	if err != nil || len(points) == 0 {
+		return nil, err
+	}
+	report, err := c.to.Check(ctx, CheckOptions{Unrecorded: true})
 	if err != nil {
 		return nil, err
 	}
-	there := map[string]string{}
+	good := map[string]bool{}
+	for _, r := range report.Points {
+		good[r.ID] = r.OK
+	}
+	there := map[string]earlier{}
 	for _, p := range points {
 		if errors.Is(p.Err, ErrNoKey) {
 			return nil, p.Err
 		}
-		if p.Manifest != nil && p.Manifest.Origin != "" {
-			there[p.Manifest.Origin] = p.ID
+		if p.Manifest == nil || p.Manifest.Origin == "" {
+			continue
+		}
+		if !there[p.Manifest.Origin].good {
+			there[p.Manifest.Origin] = earlier{p, good[p.ID]}
 		}
 	}
 	return there, nil
 }
 
-// point copies one point and returns its ID in to.
-func (c *recoder) point(ctx context.Context, m *Manifest, id string) (string, error) {
+// point copies one point and returns its ID in to: that of old, a damaged copy
+// from earlier, if that has all it needs now.
+func (c *recoder) point(ctx context.Context, m *Manifest, id string, old earlier) (string, error) {
 	w, err := c.to.Writer(ctx, WriterOptions{Workers: c.opt.Jobs, Retain: c.opt.Retain, Warn: c.opt.Warn})
 	if err != nil {
 		return "", ofTarget(err)
@@ -122,8 +144,20 @@ func (c *recoder) point(ctx context.Context, m *Manifest, id string) (string, er
 	c.report.Packs += st.Packs
 	c.report.Bytes += st.StoredBytes
 	c.report.Unlocked = st.Unlocked
+	if old.Manifest != nil && sameBlobs(old.Manifest, m) {
+		return old.ID, nil
+	}
 	there, err := c.to.Commit(ctx, m)
 	return there, ofTarget(err)
+}
+
+// sameBlobs says whether two manifests are the same but for what was new at the time.
+func sameBlobs(a, b *Manifest) bool {
+	x, y := *a, *b
+	x.Sizes, y.Sizes = Sizes{}, Sizes{}
+	left, err := json.Marshal(x)
+	right, rerr := json.Marshal(y)
+	return err == nil && rerr == nil && bytes.Equal(left, right)
 }
 
 func (c *recoder) database(ctx context.Context, w *Writer, d *Database) (err error) {

@@ -55,6 +55,49 @@ func TestCopyToAnArchiveWithOtherKeys(t *testing.T) {
 	}
 }
 
+// What is damaged in the archive that is copied to is stored there again: what a
+// look at it shows, as a pack that is gone, and what a check has found in one.
+func TestCopyToOtherKeysHealsDamage(t *testing.T) {
+	t.Parallel()
+	from, k, _ := original(t, true, 1, 2)
+	want := wholePoints(t, from, k.owner)
+	for name, damage := range map[string]func(to storage.Store, k2 keys, pack string){
+		"gone": func(to storage.Store, _ keys, pack string) { ok(t, to.Delete(t.Context(), pack)) },
+		"wrong": func(to storage.Store, k2 keys, pack string) {
+			body, err := storage.ReadAll(t.Context(), to, pack)
+			ok(t, err)
+			replace(t, to, pack, flipped(body, 99))
+			a, err := archive.Open(t.Context(), to, k2.job)
+			ok(t, err)
+			_, err = a.Check(t.Context(), archive.CheckOptions{ReadData: 1})
+			ok(t, err)
+		},
+	} {
+		to, k2 := another(t, true)
+		keys := []age.Identity{k.owner, k2.job}
+		_, err := copyAll(t, from, to, keys, archive.CopyOptions{})
+		ok(t, err)
+		a, err := archive.Open(t.Context(), to, k2.owner)
+		ok(t, err)
+		points, err := a.Points(t.Context())
+		ok(t, err)
+		damage(to, k2, packOf(t, a, points[1].Manifest.Database.Tables[0].Blobs[1].ID))
+		r, err := copyAll(t, from, to, keys, archive.CopyOptions{})
+		ok(t, err)
+		if !r.Points[0].There || r.Points[1].There || r.Points[1].As != points[1].ID || r.Packs != 1 {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if got := wholePoints(t, to, k2.owner); !maps.Equal(got, want) {
+			t.Errorf("%s: the points of the copy are others", name)
+		}
+		r, err = copyAll(t, from, to, keys, archive.CopyOptions{})
+		ok(t, err)
+		if !r.Points[0].There || !r.Points[1].There {
+			t.Errorf("%s, the next time: %+v", name, r)
+		}
+	}
+}
+
 func TestCopyToOtherKeysNeedsThem(t *testing.T) {
 	t.Parallel()
 	from, k, _ := original(t, true, 1)
