@@ -97,6 +97,12 @@ func (c *checker) carryOver(ctx context.Context, rec, last *checkRecord) error {
 			rec.Points = append(rec.Points, old)
 		}
 	}
+	for _, d := range last.Damaged {
+		_, isCopy := indexKeyOf(d.Key)
+		if isCopy && len(c.opt.Points) > 0 && !rec.damages(d.Key) { // a check of certain points looks at none
+			rec.Damaged = append(rec.Damaged, d)
+		}
+	}
 	if !rec.Finished.After(last.Finished) { // this one is read from now on
 		rec.Finished = last.Finished.Add(time.Nanosecond)
 	}
@@ -111,10 +117,14 @@ func (r *checkRecord) join(other *checkRecord) {
 	}
 	r.Points = slices.DeleteFunc(r.Points, func(p pointRecord) bool { return p.OK && bad(p.ID) })
 	for _, d := range other.Damaged {
-		if !slices.ContainsFunc(r.Damaged, func(e damageRecord) bool { return e.Key == d.Key }) {
+		if !r.damages(d.Key) {
 			r.Damaged = append(r.Damaged, d)
 		}
 	}
+}
+
+func (r *checkRecord) damages(key string) bool {
+	return slices.ContainsFunc(r.Damaged, func(d damageRecord) bool { return d.Key == key })
 }
 
 // lastCheck returns the newest record of a check that can be read, or nil.

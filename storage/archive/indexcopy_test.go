@@ -104,6 +104,9 @@ func (y *yard) mends(key, how string, prune bool) {
 			y.t.Errorf("%s is %s: %+v", key, how, p)
 		}
 	}
+	// A check of one point, which looks at no copy, does not take it back.
+	_, err := y.a.Check(y.t.Context(), archive.CheckOptions{Points: []string{report.Points[0].ID}})
+	ok(y.t, err)
 	if prune {
 		_, err := y.prune(y.store, 0)
 		ok(y.t, err)
