@@ -203,11 +203,19 @@ func TestPruneRefusesAWrongClock(t *testing.T) {
 // What can't be read may be needed.
 func TestPruneRefusesWhatItCanNotRead(t *testing.T) {
 	t.Parallel()
-	for _, prefix := range []string{"points/", "index/"} {
+	for what, prefix := range map[string]string{"a point": "points/", "an index object": "index/", "an index object that no point needs": "index/"} {
 		inYard(t, 6, func(t *testing.T, y *yard) {
 			y.backup()
 			y.backup()
 			later(48 * time.Hour)
+			var o archive.PruneOptions
+			if strings.Contains(what, "no point") {
+				points, err := y.a.Points(t.Context())
+				ok(t, err)
+				for _, p := range points {
+					o.Drop = append(o.Drop, p.ID)
+				}
+			}
 			var keys []string
 			for o, err := range y.store.List(t.Context(), prefix) {
 				ok(t, err)
@@ -215,11 +223,11 @@ func TestPruneRefusesWhatItCanNotRead(t *testing.T) {
 			}
 			spoil(t, y.store, keys[0], []byte("rubbish"))
 			before := count(t, y.store, "packs/")
-			if _, err := y.a.Prune(t.Context(), archive.PruneOptions{}); err == nil || !strings.Contains(err.Error(), "nothing was deleted") {
-				t.Errorf("%s: %v", prefix, err)
+			if _, err := y.a.Prune(t.Context(), o); err == nil || !strings.Contains(err.Error(), "nothing was deleted") {
+				t.Errorf("%s: %v", what, err)
 			}
 			if after := count(t, y.store, "packs/"); after != before {
-				t.Errorf("%s: %d packs, then %d", prefix, before, after)
+				t.Errorf("%s: %d packs, then %d", what, before, after)
 			}
 		})
 	}
