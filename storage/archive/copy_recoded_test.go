@@ -141,41 +141,46 @@ func TestCopyToOtherKeysKilled(t *testing.T) {
 	}
 }
 
-// What the store that is copied to loses is no fault of the point's: it ends the
-// copy, whatever the keys, and the next one completes it.
+// What the store that is copied to loses, or has cut, is no fault of the point's: it
+// ends the copy, whatever the keys, and the next one completes it.
 func TestCopyToAStoreThatLosesAPack(t *testing.T) {
 	t.Parallel()
-	for _, recoded := range []bool{false, true} {
-		from, k, _ := original(t, true, 1)
-		want := wholePoints(t, from, k.owner)
-		for nth := 1; ; nth++ {
-			to, k2 := storage.Store(mem.New()), k
-			if recoded {
-				to, k2 = another(t, true)
-			}
-			keys := []age.Identity{k.owner, k2.job}
-			lost, rule := false, nthPack(nth, storetest.Fault{Drop: true})
-			faulty := storetest.Faulty(to, func(c storetest.Call) storetest.Fault {
-				f := rule(c)
-				lost = lost || f.Drop
-				return f
-			})
-			r, err := copyAll(t, from, faulty, keys, archive.CopyOptions{Jobs: 1})
-			if !lost {
+	for how, fault := range map[string]storetest.Fault{"lost": {Drop: true}, "cut": {Truncate: true, Bytes: 70}} {
+		for _, recoded := range []bool{false, true} {
+			from, k, _ := original(t, true, 1)
+			want := wholePoints(t, from, k.owner)
+			for nth := 1; ; nth++ {
+				to, k2 := storage.Store(mem.New()), k
+				if recoded {
+					to, k2 = another(t, true)
+				}
+				keys := []age.Identity{k.owner, k2.job}
+				hit, rule := false, nthPack(nth, fault)
+				faulty := storetest.Faulty(to, func(c storetest.Call) storetest.Fault {
+					f := rule(c)
+					hit = hit || f.Drop || f.Truncate
+					return f
+				})
+				r, err := copyAll(t, from, faulty, keys, archive.CopyOptions{Jobs: 1})
+				if !hit {
+					ok(t, err)
+					break
+				}
+				if nth == 1 { // it is read at once, and sent again
+					ok(t, err)
+					continue
+				}
+				if err == nil || !strings.Contains(err.Error(), "run it again") {
+					t.Errorf("pack %d %s, recoded %t: %v, %+v", nth, how, recoded, err, r)
+				}
+				if got := wholePoints(t, to, k2.owner); len(got) > 0 {
+					t.Errorf("pack %d %s, recoded %t: a point was put", nth, how, recoded)
+				}
+				_, err = copyAll(t, from, to, keys, archive.CopyOptions{})
 				ok(t, err)
-				break
-			}
-			if nth == 1 { // it is read at once, and sent again
-				ok(t, err)
-				continue
-			}
-			if err == nil || !strings.Contains(err.Error(), "run it again") {
-				t.Errorf("recoded %t, pack %d: %v, %+v", recoded, nth, err, r)
-			}
-			_, err = copyAll(t, from, to, keys, archive.CopyOptions{})
-			ok(t, err)
-			if !maps.Equal(wholePoints(t, to, k2.owner), want) {
-				t.Errorf("recoded %t, pack %d: the next copy has other points", recoded, nth)
+				if !maps.Equal(wholePoints(t, to, k2.owner), want) {
+					t.Errorf("pack %d %s, recoded %t: the next copy has other points", nth, how, recoded)
+				}
 			}
 		}
 	}
