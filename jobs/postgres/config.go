@@ -72,7 +72,7 @@ func ParseConfig(dsn string) (*Config, error) {
 	pg.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) {}
 	params := map[string]string{
 		// The role or database may have these set, for its application's sake.
-		"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
+		"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0", "default_transaction_read_only": "off",
 		"client_encoding": "UTF8", "standard_conforming_strings": "on", "DateStyle": "ISO", "timezone": "UTC",
 	}
 	maps.Copy(pg.RuntimeParams, params)

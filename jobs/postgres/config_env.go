@@ -20,9 +20,10 @@ var passed = map[string]string{
 	"require_auth": "PGREQUIREAUTH", "gssencmode": "PGGSSENCMODE", "krbsrvname": "PGKRBSRVNAME",
 }
 
-// noTimeouts are options of a session that no timeout of its role ends. pg_dump
+// unhindered are options of a session that no timeout of its role ends, and that
+// may write though the role is for reading only unless it says otherwise. pg_dump
 // turns timeouts off itself, but not before its first statements.
-const noTimeouts = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
+const unhindered = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c default_transaction_read_only=off"
 
 // Env is the environment for PostgreSQL's programs: that of this process, but
 // they connect as this config says, and speak English.
@@ -35,7 +36,7 @@ func (c *Config) Env() []string {
 		"PGPASSWORD": c.pg.Password, "PGHOSTADDR": c.addr, "PGPASSFILE": c.settings["passfile"],
 		"PGAPPNAME":         c.pg.RuntimeParams["application_name"],
 		"PGCONNECT_TIMEOUT": strconv.Itoa(max(2, int(c.pg.ConnectTimeout.Seconds()))),
-		"PGOPTIONS":         strings.TrimSpace(c.settings["options"] + " " + noTimeouts),
+		"PGOPTIONS":         strings.TrimSpace(c.settings["options"] + " " + unhindered),
 		"LC_ALL":            "C",
 	}
 	for setting, name := range passed {

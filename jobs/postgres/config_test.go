@@ -47,7 +47,7 @@ func TestParseConfigTakesWhatLibpqTakes(t *testing.T) {
 		}},
 		{"environment", "", map[string]string{"PGHOST": "h", "PGUSER": "u", "PGPASSWORD": "pw", "PGSSLMODE": "disable", "PGOPTIONS": "-c geqo=off"}, map[string]string{
 			"PGHOST": "h", "PGUSER": "u", "PGDATABASE": "u", "PGPASSWORD": "pw", "PGSSLMODE": "disable",
-			"PGOPTIONS": "-c geqo=off " + noTimeouts, "PGCONNECT_TIMEOUT": "15", "PGAPPNAME": "synapse-maint",
+			"PGOPTIONS": "-c geqo=off " + unhindered, "PGCONNECT_TIMEOUT": "15", "PGAPPNAME": "synapse-maint",
 		}},
 		{"the URL beats the environment", "postgres://u@h/d?sslmode=disable", map[string]string{"PGHOST": "x", "PGDATABASE": "y", "PGSSLMODE": "verify-full"}, map[string]string{
 			"PGHOST": "h", "PGDATABASE": "d", "PGSSLMODE": "disable",

@@ -194,7 +194,7 @@ func (l *load) session(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	err = execute(ctx, c, `SET client_encoding = UTF8; SET application_name = `+literal(l.application())+`;
-		SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET default_transaction_read_only = off; SET synchronous_commit = off;
+		SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = off;
 		SET row_security = off; SET jit = off; SET work_mem = '64MB'; SET check_function_bodies = off; SET xmloption = content; SET standard_conforming_strings = on;
 		SET client_min_messages = warning; SELECT pg_catalog.set_config('search_path', '', false)`)
 	if err == nil {

@@ -183,7 +183,7 @@ func TestATableLockedBySomebodyElseIsWaitedFor(t *testing.T) {
 // hurry sets what an administrator may set for the role of an application.
 func hurry(t testing.TB, p *testbed.PG, role string) {
 	t.Helper()
-	settings := []string{"statement_timeout = 1", "idle_in_transaction_session_timeout = 1", "lock_timeout = 1", "search_path = nowhere", "DateStyle = 'SQL, DMY'", "default_transaction_isolation = serializable", "idle_session_timeout = 200"}
+	settings := []string{"statement_timeout = 1", "idle_in_transaction_session_timeout = 1", "lock_timeout = 1", "search_path = nowhere", "DateStyle = 'SQL, DMY'", "default_transaction_isolation = serializable", "idle_session_timeout = 200", "default_transaction_read_only = on"}
 	if p.Major() >= 17 {
 		settings = append(settings, "transaction_timeout = 200")
 	}
