@@ -339,3 +339,36 @@ func ignore(err, expected error) error {
 	}
 	return err
 }
+
+// What the URL says of new objects arrives with each put, and only then.
+func TestOptionsOfThePutReachTheServer(t *testing.T) {
+	t.Parallel()
+	server := testbed.S3(t)
+	bucket := server.Bucket(t)
+	proxy := testbed.Proxy(t, server.Endpoint())
+	for params, want := range map[string]http.Header{
+		"": {},
+		"&storage_class=STANDARD_IA&sse=AES256": {
+			"X-Amz-Storage-Class": {"STANDARD_IA"}, "X-Amz-Server-Side-Encryption": {"AES256"},
+		},
+		"&sse=aws:kms&sse_kms_key=alias/k": {
+			"X-Amz-Server-Side-Encryption": {"aws:kms"}, "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": {"alias/k"},
+		},
+	} {
+		var seen http.Header
+		proxy.Reset()
+		proxy.Inject(testbed.Fault{Op: "PUT", Path: "/a/b", Answered: func(r *http.Request) { seen = r.Header.Clone() }})
+		s := open(t, proxy.StoreURL(bucket)+params)
+		if _, err := s.Put(t.Context(), "a/b", body, storage.PutOptions{}); err != nil {
+			t.Errorf("%q: %v", params, err)
+		}
+		for _, name := range []string{"X-Amz-Storage-Class", "X-Amz-Server-Side-Encryption", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"} {
+			if seen.Get(name) != want.Get(name) {
+				t.Errorf("%q: %s is %q, want %q", params, name, seen.Get(name), want.Get(name))
+			}
+		}
+		if seen.Get("X-Amz-Checksum-Sha256") == "" {
+			t.Errorf("%q: no checksum", params)
+		}
+	}
+}
