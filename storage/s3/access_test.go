@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -335,5 +336,53 @@ func TestEndpointFromEnvironment(t *testing.T) {
 				t.Errorf("the store calls itself %s", got)
 			}
 		})
+	}
+}
+
+// The URL says where requests go and as whom, whatever the environment says.
+func TestRequestsGoWhereTheURLSays(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "aws")
+	for _, v := range []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"} {
+		t.Setenv(v, file)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "OFTHEENVIRONMENT")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "x")
+	t.Setenv("AWS_REGION", "us-west-1")
+	if err := os.WriteFile(file, []byte("[profile other]\naws_access_key_id = OFTHEPROFILE\naws_secret_access_key = y\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var path, signed string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path, signed = r.URL.Path, r.Header.Get("Authorization")
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	for params, want := range map[string]string{
+		"":                               "Credential=OFTHEENVIRONMENT/" + time.Now().UTC().Format("20060102") + "/us-west-1/s3/",
+		"&region=eu-west-1":              "/eu-west-1/s3/",
+		"&profile=other":                 "Credential=OFTHEPROFILE/",
+		"&profile=other&path_style=true": "Credential=OFTHEPROFILE/",
+	} {
+		path, signed = "", ""
+		_, _ = open(t, "s3://bucket?endpoint="+server.URL+params).Stat(t.Context(), "key")
+		if path != "/bucket/key" || !strings.Contains(signed, want) {
+			t.Errorf("%q: %s was asked for, signed %s; want %s", params, path, signed, want)
+		}
+	}
+	// With the bucket in the host it is that host which is asked, where its name is
+	// known, or looked for. An address has no such hosts.
+	path = ""
+	named := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	s, err := s3.Open(t.Context(), s3.Config{Bucket: "bucket", Endpoint: named, HostStyle: true, Retries: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = open(t, "s3://bucket?endpoint="+named).Stat(t.Context(), "key")
+	if path != "/bucket/key" {
+		t.Errorf("%q was asked for", path)
+	}
+	path = ""
+	if _, err := s.Stat(t.Context(), "key"); path != "/key" && !strings.Contains(err.Error(), "the name bucket.localhost can't be resolved") {
+		t.Errorf("%q was asked for, error is %v", path, err)
 	}
 }

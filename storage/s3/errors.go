@@ -153,7 +153,7 @@ func (s *Store) connection(err error) error {
 	}
 	switch {
 	case errors.As(err, &dns):
-		text = ": its name can't be resolved: " + dns.Err
+		text = ": the name " + dns.Name + " can't be resolved: " + dns.Err // its host, or with the bucket before it
 	case errors.As(err, &op) && op.Op == "dial":
 		text = ": " + op.Err.Error() // the address was said
 	}
