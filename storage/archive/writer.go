@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -54,7 +53,7 @@ type Stats struct {
 type Writer struct {
 	a       *Archive
 	opt     WriterOptions
-	encoder *zstd.Encoder
+	encoder *compressor
 	ctx     context.Context // of the uploads; ends with the first error
 	cancel  context.CancelCauseFunc
 	uploads sync.WaitGroup
@@ -132,7 +131,7 @@ func (a *Archive) Writer(ctx context.Context, o WriterOptions) (*Writer, error) 
 	if err := a.mendIndex(ctx, x, o.Retain); err != nil {
 		o.Warn(err)
 	}
-	enc, err := newEncoder(o.Level, o.Workers)
+	enc, err := newCompressor(o.Level, o.Workers)
 	if err != nil {
 		return nil, err
 	}
@@ -218,14 +217,14 @@ func (w *Writer) store(ctx context.Context, id ID, plain []byte, meta bool) erro
 		// cost several times as much.
 		w.large.Lock()
 		defer w.large.Unlock()
-		s2 := &scratch{zip: make([]byte, 0, w.encoder.MaxEncodedSize(len(plain)))}
+		s2 := &scratch{zip: make([]byte, 0, w.encoder.level.MaxEncodedSize(len(plain)))}
 		return w.storeIn(ctx, s2, id, plain, meta)
 	}
 	return w.storeIn(ctx, s, id, plain, meta)
 }
 
 func (w *Writer) storeIn(ctx context.Context, s *scratch, id ID, plain []byte, meta bool) error {
-	s.zip = w.encoder.EncodeAll(plain, s.zip[:0])
+	s.zip = w.encoder.append(s.zip[:0], plain)
 	if w.added.Add(1)%proofEvery == 1 {
 		if err := w.prove(plain, s); err != nil {
 			return err
