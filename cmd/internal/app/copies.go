@@ -170,8 +170,9 @@ func (a *App) Elsewhere(ctx context.Context) (*Archive, error) {
 
 // checkElsewhere refuses an archive that is not encrypted where the homeserver's
 // own is, as the job identity tells that init made with it: who can write to a
-// store for copies could have put it there. (To one of a stranger's keys no backup
-// goes: the job identity does not open it.)
+// store for copies could have put it there. One of a stranger's keys, and of the
+// job's public one, which every archive has, only configured recipients tell from
+// ours, see checkKeys.
 func (a *App) checkElsewhere(found *Archive) error {
 	job, _ := a.JobIdentityFile(found.Name)
 	if _, err := os.Stat(job); err != nil || found.Encrypted() {
