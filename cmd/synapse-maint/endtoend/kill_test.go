@@ -77,7 +77,9 @@ func (w *world) killAtWrite(n int, folders []string, args ...string) (where stri
 	}()
 	died = w.killed(p)
 	close(ended)
-	return <-killed, died
+	where = <-killed
+	w.ok(unix.Close(events.fd)) // not at the test's end: a user may have 128 of them at once
+	return where, died
 }
 
 // writes are the kernel's news of files in folders.
@@ -92,7 +94,6 @@ func (w *world) watchWrites(folders []string) *writes {
 	w.t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	w.ok(err)
-	w.t.Cleanup(func() { _ = unix.Close(fd) })
 	e := &writes{fd: fd, folder: map[int32]string{}}
 	root := filepath.Join(w.folder, homeserver)
 	for _, f := range folders {

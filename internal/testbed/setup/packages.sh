@@ -16,12 +16,10 @@ need zstd zstd
 need age age
 need jq jq
 need /usr/bin/aws awscli # one of another origin may come before it in PATH
+need /usr/bin/rclone rclone # rescue.sh reads buckets with either
 need ps procps
 [ "${1:-}" != race ] || need gcc gcc libc6-dev
-if [ "${1:-}" = bench ]; then
-	need /usr/bin/restic restic
-	need /usr/bin/rclone rclone
-fi
+[ "${1:-}" != bench ] || need /usr/bin/restic restic
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
